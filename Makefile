@@ -1,0 +1,121 @@
+# Gyrus. `make` builds, `make test` tests, `make demo` decodes a real brain; see README.md.
+#   CC=gcc|clang  SAN=1 (address + undefined)  TSAN=1 (threads)  CUDA=0|1  PREFIX DESTDIR  V=1
+CC      ?= cc
+ifeq ($(origin CC),default)
+CC      := gcc
+endif
+PREFIX  ?= /usr/local
+VERSION := 0.1.0
+CUDA    ?= $(if $(shell command -v nvcc 2>/dev/null),1,0)
+
+SUFFIX  := $(if $(SAN),-san)$(if $(TSAN),-tsan)$(if $(findstring clang,$(CC)),-clang)
+BUILD   := build$(SUFFIX)
+
+WARN    := -Wall -Wextra -Wpedantic -Wconversion -Wno-sign-conversion -Wshadow -Wstrict-prototypes \
+           -Wmissing-prototypes -Wno-missing-field-initializers -Wno-format-truncation -Wno-unknown-warning-option -Werror
+CFLAGS  ?= -O2 -g
+# The floating-point contract (DESIGN): no fast-math, no contraction outside intrinsics.
+GYFLAGS := -std=c11 -D_POSIX_C_SOURCE=200809L -ffp-contract=off -fno-math-errno -fPIC -I. -I$(BUILD) $(WARN) -MMD -MP
+LDLIBS  := -lm -lpthread
+ifdef SAN
+GYFLAGS += -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+LDFLAGS += -fsanitize=address,undefined
+endif
+ifdef TSAN
+GYFLAGS += -fsanitize=thread
+LDFLAGS += -fsanitize=thread
+endif
+Q       := $(if $(V),,@)
+
+# Rooms. Adding a file to a room is enough; nothing here needs an edit.
+MODELS  := $(wildcard models/decoding/*.c models/electrophysiology/*.c models/imaging/*.c models/encoding/*.c \
+             models/interpretability/*.c)
+LIBSRC  := $(wildcard core/*.c core/ops/*.c core/linalg/*.c kernels/*.c kernels/ref/*.c io/*.c io/formats/*.c \
+             io/report/*.c models/*.c models/blocks/*.c data/*.c) $(MODELS)
+CLISRC  := $(wildcard io/cli/*.c)
+X86SRC  := $(wildcard kernels/x86/*.c)
+
+LIBOBJ  := $(LIBSRC:%.c=$(BUILD)/%.o)
+CLIOBJ  := $(CLISRC:%.c=$(BUILD)/%.o)
+
+# x86 sources are written once and compiled once a tier: GY_ISA names the tier, GY_ISAFN(f) is
+# f_<tier>. A file x_<tier>.c exists for that tier alone.
+TIERS   := avx2 avx512 avx512bf16
+FLAGS_avx2       := -mavx2 -mfma -mf16c
+FLAGS_avx512     := $(FLAGS_avx2) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512
+FLAGS_avx512bf16 := $(FLAGS_avx512) -mavx512bf16
+ifeq ($(shell $(CC) -dumpmachine 2>/dev/null | cut -d- -f1),x86_64)
+only     = $(filter kernels/x86/%_$(1).c,$(X86SRC))
+SHARED86 := $(filter-out $(foreach t,$(TIERS),$(call only,$(t))),$(X86SRC))
+tierobj  = $(patsubst %.c,$(BUILD)/%.$(1).o,$(if $(filter avx512bf16,$(1)),,$(SHARED86)) $(call only,$(1)))
+X86OBJ  := $(foreach t,$(TIERS),$(call tierobj,$(t)))
+GYFLAGS += -DGY_X86=1
+endif
+
+LIB     := $(BUILD)/libgyrus.a
+SHLIB   := $(BUILD)/libgyrus.so.$(VERSION)
+BIN     := $(BUILD)/gyrus
+TESTSRC := $(wildcard tests/*/test_*.c)
+TESTS   := $(TESTSRC:%.c=$(BUILD)/%)
+HARNESS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/harness/*.c))
+
+.PHONY: all lib test tests demo bench claims install clean format check-format cmocka
+.SECONDARY:
+all: $(BIN) $(SHLIB)
+lib: $(LIB)
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(GYFLAGS) $(CFLAGS) -c $< -o $@
+
+define tier_rule
+$(BUILD)/kernels/x86/%.$(1).o: kernels/x86/%.c
+	@mkdir -p $$(@D)
+	$(Q)$(CC) $(GYFLAGS) $(CFLAGS) -O3 $(FLAGS_$(1)) -DGY_ISA_NAME=$(1) -DGY_TIER_$(1)=1 -c $$< -o $$@
+endef
+$(foreach t,$(TIERS),$(eval $(call tier_rule,$(t))))
+
+# The registry of models is made from the file list: X(slug) for each models/<family>/<slug>.c.
+$(BUILD)/models.inc: $(MODELS) Makefile
+	@mkdir -p $(@D)
+	@{ for f in $(sort $(notdir $(basename $(MODELS)))); do echo "X($$(echo $$f | tr - _))"; done; } > $@.tmp
+	@cmp -s $@.tmp $@ && rm $@.tmp || mv $@.tmp $@
+$(BUILD)/models/registry.o: $(BUILD)/models.inc
+
+$(LIB): $(LIBOBJ) $(X86OBJ)
+	@rm -f $@
+	$(Q)ar rcs $@ $^
+$(SHLIB): $(LIBOBJ) $(X86OBJ)
+	$(Q)$(CC) -shared -Wl,-soname,libgyrus.so.0 $(LDFLAGS) -o $@ $^ $(LDLIBS)
+$(BIN): $(CLIOBJ) $(LIB)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/tests/%: $(BUILD)/tests/%.o $(HARNESS) $(LIB)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
+cmocka:
+	@echo '#include <stdarg.h>\n#include <stddef.h>\n#include <setjmp.h>\n#include <stdint.h>\n#include <cmocka.h>' \
+	  | $(CC) -E - >/dev/null 2>&1 || { echo "installing libcmocka-dev"; \
+	  if [ "$$(id -u)" = 0 ]; then s=; else s=sudo; fi; \
+	  $$s apt-get update -qq && $$s apt-get install -y -qq libcmocka-dev; }
+tests: cmocka
+	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$$(nproc)) $(TESTS) $(BIN)
+test: tests
+	@GYRUS=$(BIN) sh tests/run.sh $(TESTS)
+
+demo: $(BIN)
+	@GYRUS=$(BIN) sh data/demo.sh
+bench: $(BIN)
+	@$(BIN) bench
+claims: $(BIN)
+	@GYRUS=$(BIN) sh tests/claims.sh
+
+install: all
+	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" BUILD="$(BUILD)" VERSION="$(VERSION)" sh io/cli/install.sh
+format:
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+check-format:
+	@git ls-files '*.c' '*.h' | xargs clang-format --dry-run -Werror
+clean:
+	rm -rf build build-san build-tsan build-clang build-san-clang build-tsan-clang
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

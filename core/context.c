@@ -1,0 +1,94 @@
+#include "base.h"
+#include "cpu.h"
+#include "internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void *default_alloc(void *user, size_t bytes) {
+    (void)user;
+    return aligned_alloc(64, (bytes + 63) & ~(size_t)63);
+}
+
+static void default_free(void *user, void *p, size_t bytes) {
+    (void)user;
+    (void)bytes;
+    free(p);
+}
+
+gy_ctx *gy_ctx_new(gy_ctx_args args) {
+    gy_allocator a = {default_alloc, default_free, NULL};
+    if (args.allocator) a = *args.allocator;
+    gy_ctx *ctx = a.alloc(a.user, sizeof *ctx);
+    if (!ctx) return NULL;
+    memset(ctx, 0, sizeof *ctx);
+    ctx->allocator = a;
+    ctx->isa_mask = gy_isa_detect(args.isa ? args.isa : getenv("GYRUS_ISA"));
+    ctx->pool = gy_pool_new(ctx, args.threads > 0 ? args.threads : gy_cpu_budget());
+    if (!ctx->pool) {
+        a.free(a.user, ctx, sizeof *ctx);
+        return NULL;
+    }
+    return ctx;
+}
+
+void gy_ctx_free(gy_ctx *ctx) {
+    if (!ctx) return;
+    gy_pool_free(ctx, ctx->pool);
+    gy_allocator a = ctx->allocator;
+    a.free(a.user, ctx, sizeof *ctx);
+}
+
+gy_status gy_fail(gy_ctx *ctx, gy_status status, const char *fmt, ...) {
+    char text[sizeof ctx->message]; /* formatted apart: an argument may be the present message */
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    memcpy(ctx->message, text, sizeof text);
+    ctx->status = status;
+    return status;
+}
+
+void gy_error_prefix(gy_ctx *ctx, const char *fmt, ...) {
+    char text[sizeof ctx->message];
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    if (n < 0 || (size_t)n >= sizeof text) return;
+    snprintf(text + n, sizeof text - (size_t)n, ": %s", ctx->message);
+    memcpy(ctx->message, text, sizeof text);
+}
+
+const char *gy_error(const gy_ctx *ctx) {
+    return ctx->message;
+}
+
+gy_status gy_error_status(const gy_ctx *ctx) {
+    return ctx->status;
+}
+
+void gy_error_clear(gy_ctx *ctx) {
+    ctx->message[0] = 0;
+    ctx->status = GY_OK;
+}
+
+void gy_warn(gy_ctx *ctx, const char *fmt, ...) {
+    char text[2048];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    if (ctx->warn) ctx->warn(ctx->warn_user, text);
+}
+
+void gy_set_warn_handler(gy_ctx *ctx, void (*handler)(void *user, const char *text), void *user) {
+    ctx->warn = handler;
+    ctx->warn_user = user;
+}
+
+gy_pool *gy_ctx_pool(gy_ctx *ctx) {
+    return ctx->pool;
+}
