@@ -1,0 +1,7 @@
+/* random.h: random values, dropout. */
+#ifndef GY_OPS_RANDOM_H
+#define GY_OPS_RANDOM_H
+
+#include "../graph.h"
+
+#endif
