@@ -12,6 +12,7 @@ typedef struct walk {
     gy_graph *g;
     gy_t (*ct)[GY_MAX_OUT];
     bool *reach; /* depends on some x */
+    bool *zero;  /* on a path to y whose derivative is zero */
     int32_t first, last;
 } walk;
 
@@ -50,12 +51,14 @@ static void node_vjp(gy_graph *g, const gy_node *node, const gy_t ct[], gy_t gx[
     if (impl->vjp) {
         gy_t y[GY_MAX_OUT];
         for (int i = 0; i < node->n_out; i++) y[i] = (gy_t){g, node->id, i};
-        gy_vjp v = {.attr = node->attr, .n_in = node->n_in, .n_out = node->n_out, .in = node->in, .y = y, .ct = ct, .gx = gx};
+        gy_vjp v = {
+            .attr = node->attr, .n_in = node->n_in, .n_out = node->n_out, .in = node->in, .y = y, .ct = ct, .gx = gx};
         impl->vjp(&v);
     } else if (impl->expand) {
         through_expansion(node, ct, gx);
     } else {
-        gy_poison(g, node->site, "%s is not differentiable: %s; put gy_stop() before it if no gradient is meant to flow",
+        gy_poison(g, node->site,
+                  "%s is not differentiable: %s; put gy_stop() before it if no gradient is meant to flow",
                   node->op->name, impl->nodiff ? impl->nodiff : "no rule");
     }
     for (int i = 0; i < node->n_in && g->status == GY_OK; i++)
@@ -63,7 +66,8 @@ static void node_vjp(gy_graph *g, const gy_node *node, const gy_t ct[], gy_t gx[
     if (!outer) g->inherit = NULL;
 }
 
-static void differentiate(gy_graph *g, const gy_t y[], const gy_t cty[], int n_y, int64_t n, const gy_t x[], gy_t gx[]) {
+static void differentiate(gy_graph *g, const gy_t y[], const gy_t cty[], int n_y, int64_t n, const gy_t x[],
+                          gy_t gx[]) {
     gy_ctx *ctx = g->ctx;
     int32_t last = 0, first = INT32_MAX;
     for (int i = 0; i < n_y; i++)
@@ -78,8 +82,9 @@ static void differentiate(gy_graph *g, const gy_t y[], const gy_t cty[], int n_y
     /* `is_x`: the walk stops there, so that paths among the x's are left to the caller */
     bool *is_x = gy_calloc(ctx, count, sizeof *is_x);
     w.reach = gy_calloc(ctx, count, sizeof *w.reach);
+    w.zero = gy_calloc(ctx, count, sizeof *w.zero);
     w.ct = gy_calloc(ctx, count, sizeof *w.ct);
-    if (!is_x || !w.reach || !w.ct) {
+    if (!is_x || !w.reach || !w.zero || !w.ct) {
         gy_poison(g, GY_HERE, "%s", gy_error(ctx));
         goto done;
     }
@@ -100,8 +105,14 @@ static void differentiate(gy_graph *g, const gy_t y[], const gy_t cty[], int n_y
         gy_t *ct = w.ct[id - first];
         bool any = false;
         for (int k = 0; k < GY_MAX_OUT; k++) any = any || !gy_is_none(ct[k]);
-        if (!any || !w.reach[id - first] || is_x[id - first]) continue;
+        if (!w.reach[id - first] || is_x[id - first]) continue;
         const gy_node *node = g->node[id];
+        if (!any && !w.zero[id - first]) continue;
+        if (!any) { /* zero times whatever the rule says */
+            for (int k = 0; k < node->n_in; k++)
+                if (!gy_is_none(node->in[k]) && node->in[k].id >= first) w.zero[node->in[k].id - first] = true;
+            continue;
+        }
         gy_t few[16] = {{0}}, *part = few;
         if (node->n_in > 16 && !(part = gy_calloc(ctx, (size_t)node->n_in, sizeof *part))) {
             gy_poison(g, GY_HERE, "%s", gy_error(ctx));
@@ -112,22 +123,23 @@ static void differentiate(gy_graph *g, const gy_t y[], const gy_t cty[], int n_y
             gy_t in = node->in[k];
             if (gy_is_none(in) || in.id < first || !w.reach[in.id - first]) continue;
             if (!gy_dtype_is_float(gy_dtype_of(in))) continue;
-            /* a NULL answer on a connected path is the true derivative zero */
-            gy_t term = part[k];
-            if (gy_is_none(term)) {
-                if (!is_x[in.id - first]) continue;
-                term = gy_full_(node->site, g, gy_dtype_of(in), gy_shape_of(in), 0.0);
-                if (!gy_is_none(w.ct[in.id - first][in.out])) continue;
-            }
-            w.ct[in.id - first][in.out] = add_to(g, w.ct[in.id - first][in.out], term);
+            if (gy_is_none(part[k])) /* the rule's way to say zero */
+                w.zero[in.id - first] = true;
+            else
+                w.ct[in.id - first][in.out] = add_to(g, w.ct[in.id - first][in.out], part[k]);
         }
         if (part != few) gy_free(ctx, part);
     }
-    for (int64_t i = 0; i < n; i++)
-        if (!gy_is_none(x[i]) && x[i].id <= last) gx[i] = w.ct[x[i].id - first][x[i].out];
+    for (int64_t i = 0; i < n; i++) {
+        if (gy_is_none(x[i]) || x[i].id > last) continue;
+        gx[i] = w.ct[x[i].id - first][x[i].out];
+        if (gy_is_none(gx[i]) && w.zero[x[i].id - first] && g->status == GY_OK)
+            gx[i] = gy_full_(GY_HERE, g, gy_dtype_of(x[i]), gy_shape_of(x[i]), 0.0);
+    }
 done:
     gy_free(ctx, is_x);
     gy_free(ctx, w.reach);
+    gy_free(ctx, w.zero);
     gy_free(ctx, w.ct);
 }
 

@@ -82,6 +82,7 @@ gy_graph *gy_graph_new(gy_ctx *ctx) {
 void gy_graph_free(gy_graph *g) {
     if (!g) return;
     gy_ctx *ctx = g->ctx;
+    gy_graph_free(g->previous);
     gy_free(ctx, g->node);
     gy_free(ctx, g->hash);
     gy_free(ctx, g->output);
@@ -191,12 +192,14 @@ void gy_recompute_end(gy_graph *g) {
 
 static uint64_t node_hash(const gy_op *op, const void *attr, int n_in, const gy_t in[], const char *scope) {
     uint64_t h = gy_hash(attr, op->impl->attr_size, (uint64_t)op->id);
-    for (int i = 0; i < n_in; i++) h = (h ^ ((uint64_t)(uint32_t)in[i].id << 3 | (uint32_t)in[i].out)) * 0x9E3779B97F4A7C15u;
+    for (int i = 0; i < n_in; i++)
+        h = (h ^ ((uint64_t)(uint32_t)in[i].id << 3 | (uint32_t)in[i].out)) * 0x9E3779B97F4A7C15u;
     h ^= (uint64_t)(uintptr_t)scope;
     return h ^ h >> 29;
 }
 
-static bool same_node(const gy_node *a, const gy_op *op, const void *attr, int n_in, const gy_t in[], const char *scope) {
+static bool same_node(const gy_node *a, const gy_op *op, const void *attr, int n_in, const gy_t in[],
+                      const char *scope) {
     if (a->op != op || a->n_in != n_in || a->scope != scope) return false;
     for (int i = 0; i < n_in; i++)
         if (a->in[i].id != in[i].id || a->in[i].out != in[i].out || a->in[i].g != in[i].g) return false;
@@ -280,8 +283,16 @@ gy_t gy_node_make(gy_site at, gy_graph *g, gy_op_id id, const void *attr, int n_
     if (!n || !inputs || !a) return out_of_memory(g);
     if (n_in) memcpy(inputs, in, sizeof *inputs * (size_t)n_in);
     if (op->impl->attr_size) memcpy(a, attr, op->impl->attr_size);
-    *n = (gy_node){.op = op, .attr = a, .in = inputs, .id = g->n, .n_in = n_in, .n_out = c.n_out, .segment = g->segment,
-                   .site = at, .scope = scope};
+    *n = (gy_node){.op = op,
+                   .attr = a,
+                   .in = inputs,
+                   .id = g->n,
+                   .n_in = n_in,
+                   .n_out = c.n_out,
+                   .segment = g->segment,
+                   .grad = g->inherit != NULL,
+                   .site = at,
+                   .scope = scope};
     memcpy(n->shape, c.shape, sizeof n->shape);
     memcpy(n->dtype, c.dtype, sizeof n->dtype);
     g->node[g->n] = n;

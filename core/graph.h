@@ -96,7 +96,7 @@ void gy_output_(gy_site at, gy_t t, const char *name);
  *   not differentiable: a path needs the derivative of an operator that has none (argmax fed back
  *   as a float): the graph is poisoned with the operator's reason. */
 void gy_grad_(gy_site at, gy_t y, gy_t ct, int64_t n, const gy_t x[], gy_t gx[], bool zeros);
-#define gy_grad(y, ct, n, x, gx) gy_grad_(GY_HERE, y, ct, n, x, gx, false)
+#define gy_grad(y, ct, n, x, gx)       gy_grad_(GY_HERE, y, ct, n, x, gx, false)
 #define gy_grad_zeros(y, ct, n, x, gx) gy_grad_(GY_HERE, y, ct, n, x, gx, true)
 
 /* Marks the nodes made between begin and end as a segment whose values are recomputed in the backward

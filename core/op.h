@@ -16,6 +16,7 @@ enum {
     GY_F_INPLACE0 = 4,    /* output 0 may overwrite input 0 (same bytes); output i may overwrite input i for */
     GY_F_INPLACE_ALL = 8, /* every i with INPLACE_ALL (optimizer updates) */
     GY_F_RANDOM = 16,     /* input 0 is the graph's (seed, step) node */
+    GY_F_EPILOGUE = 64,   /* inputs (a, b, bias, residual), attribute impl->act_offset: see ops/matmul.h */
     GY_F_LEAF = 32        /* input, const, full, read: no kernel, never removed by folding */
 };
 
@@ -55,17 +56,17 @@ typedef struct gy_cost {
 typedef struct gy_case gy_case;
 struct gy_case {
     gy_graph *g;
-    gy_dtype dtype; /* the float type under test */
-    gy_t y;         /* set by the builder: any output of the operator */
-    double tol;     /* c in |err| <= c * eps * (value computed with absolute values); 0: 16 */
+    gy_dtype dtype;     /* the float type under test */
+    gy_t y;             /* set by the builder: any output of the operator */
+    double tol;         /* c in |err| <= c * eps * (value computed with absolute values); 0: 16 */
     bool no_grad_check; /* kinks or ties make differences meaningless in this case */
     int64_t n_in;
     gy_t in[8];
     struct {
-        double lo, hi;   /* uniform values */
-        bool integer;    /* i64 in [lo, hi) */
-        bool mask;       /* u8, 0 or 1 */
-        bool distinct;   /* all values differ by at least 1e-2 of the range (max, sort) */
+        double lo, hi; /* uniform values */
+        bool integer;  /* i64 in [lo, hi) */
+        bool mask;     /* u8, 0 or 1 */
+        bool distinct; /* all values differ by at least 1e-2 of the range (max, sort) */
     } fill[8];
 };
 gy_t gy_case_in(gy_case *c, gy_shape s, double lo, double hi); /* a float input */
@@ -74,13 +75,14 @@ gy_t gy_case_index(gy_case *c, gy_shape s, int64_t lo, int64_t hi); /* i64 input
 gy_t gy_case_mask(gy_case *c, gy_shape s);                          /* u8 input */
 
 typedef struct gy_op_impl {
-    size_t attr_size; /* attribute structs hold only int64_t, double, gy_shape and pointers: no padding */
+    size_t act_offset; /* GY_F_EPILOGUE: where the attribute struct keeps its int64_t gy_act */
+    size_t attr_size;  /* attribute structs hold only int64_t, double, gy_shape and pointers: no padding */
     bool (*infer)(gy_infer *c);
     void (*vjp)(const gy_vjp *v); /* NULL: expand, else nodiff must say why */
     /* The same values from more primitive operators (fused operators only). */
     void (*expand)(const void *attr, int n_in, const gy_t in[], int n_out, gy_t out[]);
-    gy_cost (*cost)(const gy_node *n); /* NULL: bytes of inputs and outputs, one flop an output element */
-    const char *nodiff;                /* why there is no gradient */
+    gy_cost (*cost)(const gy_node *n);    /* NULL: bytes of inputs and outputs, one flop an output element */
+    const char *nodiff;                   /* why there is no gradient */
     bool (*cases)(gy_case *c, int index); /* builds case `index`; false past the last */
 } gy_op_impl;
 
@@ -100,6 +102,7 @@ struct gy_node {
     gy_t *in; /* n_in values; GY_NONE where an optional input is left out */
     int32_t id, n_in, n_out;
     int32_t segment; /* recompute segment, 0: none */
+    bool grad;       /* made by gy_grad */
     gy_shape shape[GY_MAX_OUT];
     gy_dtype dtype[GY_MAX_OUT];
     gy_site site;
@@ -134,6 +137,7 @@ struct gy_graph {
     /* while gradients are built, new nodes take the site and scope of the forward node */
     const gy_node *inherit;
     int32_t segment, n_segments;
+    gy_graph *previous; /* a rewritten graph owns the one it came from: attributes may point into it */
     gy_status status;
     char message[1024];
 };

@@ -5,17 +5,19 @@
  * the pool. Kernels written for speed take steps 0 and 1 only: other steps are gathered into a small buffer
  * first. */
 #include "kernel.h"
+#include "../core/plan_internal.h" /* the chain's program */
 
 #include <string.h>
 
-enum { SPAN = 1024, GRAIN = 16384, MAX_IN = 3 };
+enum { SPAN = 1024, GRAIN = 16384, MAX_IN = GY_CHAIN_INPUTS };
 
 typedef struct {
     const gy_kargs *k;
     int64_t rank, dim[GY_MAX_RANK], stride[MAX_IN][GY_MAX_RANK];
-    int64_t inner, outer; /* elements of the last axis; product of the others */
-    int64_t rows_a_tile;  /* several short rows, or */
-    int64_t tiles_a_row;  /* a piece of one long row */
+    int64_t inner, outer;  /* elements of the last axis; product of the others */
+    int64_t rows_a_tile;   /* several short rows, or */
+    int64_t tiles_a_row;   /* a piece of one long row */
+    const gy_chain *chain; /* NULL: one operator, k->span */
 } job;
 
 /* Strides of input i over the output's axes (0 where it broadcasts). */
@@ -64,6 +66,39 @@ static void gather(void *dst, const char *src, int64_t step, size_t size, int64_
     for (int64_t i = 0; i < n; i++) memcpy(d + i * (int64_t)size, src + i * hop, size);
 }
 
+/* One input's n elements from `at` of a row: in place for steps 0 and 1, else through buf. */
+typedef struct {
+    const void *data;
+    int64_t step;
+} operand;
+static operand operand_at(const job *j, int i, int64_t offset, int64_t at, int64_t n, char *buf) {
+    size_t size = gy_dtype_size(j->k->in[i].dtype);
+    int64_t step = j->stride[i][j->rank - 1];
+    const char *p = (const char *)j->k->in[i].data + (offset + at * step) * (int64_t)size;
+    if (step == 0 || step == 1) return (operand){p, step};
+    gather(buf, p, step, size, n);
+    return (operand){buf, 1};
+}
+
+/* The operators of a chain one after another on n elements; intermediate values stay in slots that fit the
+ * nearest cache. */
+static void run_chain(const job *j, const operand in[], void *out, int64_t n) {
+    _Alignas(64) char slot[GY_CHAIN_SLOTS][SPAN * 8];
+    gy_dtype slot_dtype[GY_CHAIN_SLOTS] = {GY_DTYPE_DEFAULT};
+    for (int64_t i = 0; i < j->chain->n; i++) {
+        const gy_chain_op *o = &j->chain->ops[i];
+        gy_span s = {.attr = o->attr, .n = n, .out_dtype = o->dtype, .out = o->out < 0 ? out : slot[o->out]};
+        for (int k = 0; k < o->n_in; k++) {
+            int from = o->in[k];
+            s.in[k] = from >= 0 ? in[from].data : slot[-1 - from];
+            s.step[k] = from >= 0 ? in[from].step : 1;
+            s.in_dtype[k] = from >= 0 ? j->k->in[from].dtype : slot_dtype[-1 - from];
+        }
+        o->span(&s);
+        if (o->out >= 0) slot_dtype[o->out] = o->dtype;
+    }
+}
+
 static void run_row(const job *j, int64_t row, int64_t lo, int64_t hi) {
     const gy_kargs *k = j->k;
     _Alignas(64) char buf[MAX_IN][SPAN * 8];
@@ -77,23 +112,21 @@ static void run_row(const job *j, int64_t row, int64_t lo, int64_t hi) {
     bool gathers = false;
     for (int i = 0; i < k->n_in; i++) gathers = gathers || (j->stride[i][last] != 0 && j->stride[i][last] != 1);
     for (int64_t at = lo; at < hi;) {
-        int64_t n = gathers && hi - at > SPAN ? SPAN : hi - at;
-        gy_span s = {.attr = k->attr, .n = n, .out_dtype = k->out[0].dtype,
-                     .out = (char *)k->out[0].data + (size_t)(row * j->inner + at) * out_size};
-        for (int i = 0; i < k->n_in; i++) {
-            size_t size = gy_dtype_size(k->in[i].dtype);
-            int64_t step = j->stride[i][last];
-            const char *p = (const char *)k->in[i].data + (offset[i] + at * step) * (int64_t)size;
-            if (step != 0 && step != 1) {
-                gather(buf[i], p, step, size, n);
-                p = buf[i];
-                step = 1;
+        int64_t n = (gathers || j->chain) && hi - at > SPAN ? SPAN : hi - at;
+        void *out = (char *)k->out[0].data + (size_t)(row * j->inner + at) * out_size;
+        operand in[MAX_IN];
+        for (int i = 0; i < k->n_in; i++) in[i] = operand_at(j, i, offset[i], at, n, buf[i]);
+        if (j->chain) {
+            run_chain(j, in, out, n);
+        } else {
+            gy_span s = {.attr = k->attr, .n = n, .out_dtype = k->out[0].dtype, .out = out};
+            for (int i = 0; i < k->n_in; i++) {
+                s.in[i] = in[i].data;
+                s.step[i] = in[i].step;
+                s.in_dtype[i] = k->in[i].dtype;
             }
-            s.in[i] = p;
-            s.step[i] = step;
-            s.in_dtype[i] = k->in[i].dtype;
+            k->span(&s);
         }
-        k->span(&s);
         at += n;
     }
 }
@@ -112,10 +145,18 @@ static void tile(void *arg, int64_t t, int worker) {
     for (int64_t r = lo; r < hi; r++) run_row(j, r, 0, j->inner);
 }
 
-void gy_elementwise_run(const gy_kargs *k) {
-    job j;
+static void run(const gy_kargs *k, const gy_chain *chain) {
+    job j = {.chain = chain};
     if (gy_shape_count(k->out[0].shape) == 0) return;
     prepare(&j, k);
     int64_t tiles = j.tiles_a_row > 1 ? j.outer * j.tiles_a_row : gy_tiles(j.outer, j.rows_a_tile);
     gy_par(k->pool, tiles, tile, &j);
+}
+
+void gy_elementwise_run(const gy_kargs *k) {
+    run(k, NULL);
+}
+
+void gy_chain_run(const gy_kargs *k) {
+    run(k, ((const gy_chain_attr *)k->attr)->chain);
 }

@@ -27,8 +27,8 @@ typedef void (*gy_span_fn)(const gy_span *s);
 typedef struct gy_kargs {
     const void *attr;
     int n_in, n_out;
-    gy_view *in;  /* in[i].data == NULL: an optional input that was left out */
-    gy_view *out; /* contiguous */
+    gy_view *in;   /* in[i].data == NULL: an optional input that was left out */
+    gy_view *out;  /* contiguous */
     void *scratch; /* 64-byte aligned, of the size that the row's scratch function asked for */
     gy_pool *pool;
     gy_span_fn span; /* elementwise rows: the span function the plan chose */
@@ -77,5 +77,7 @@ gy_dtype gy_kernel_dtype(const gy_kargs *k);
 
 /* Runs k->span over the broadcast shape of the inputs. */
 void gy_elementwise_run(const gy_kargs *k);
+/* Runs a chain of elementwise operators (made by the planner) tile by tile. */
+void gy_chain_run(const gy_kargs *k);
 
 #endif

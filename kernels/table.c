@@ -2,21 +2,24 @@
 #include "kernel.h"
 
 /* Prototypes: each row declares its functions. */
-#define GY_SPAN(op, tier, dtype, f) void f(const gy_span *s);
+#define GY_SPAN(op, tier, dtype, f)                             void f(const gy_span *s);
 #define GY_KERNEL(op, tier, dtype, flags, f, supports, scratch) void f(const gy_kargs *k);
-#define GY_REF_SPAN(op) void ref_##op##_f32(const gy_span *s); void ref_##op##_f64(const gy_span *s);
+#define GY_REF_SPAN(op)                                                                                                \
+    void ref_##op##_f32(const gy_span *s);                                                                             \
+    void ref_##op##_f64(const gy_span *s);
 #define GY_REF(op, flags, supports, scratch)                                                                           \
     void ref_##op##_f32(const gy_kargs *k);                                                                            \
     void ref_##op##_f64(const gy_kargs *k);
 #ifdef GY_X86
 #define GY_X86_SPAN(op, tier, dtype, f) GY_SPAN(op, tier, dtype, f)
-#define GY_X86_KERNEL(op, tier, dtype, flags, f, supports, scratch) GY_KERNEL(op, tier, dtype, flags, f, supports, scratch)
+#define GY_X86_KERNEL(op, tier, dtype, flags, f, supports, scratch)                                                    \
+    GY_KERNEL(op, tier, dtype, flags, f, supports, scratch)
 #else
 #define GY_X86_SPAN(op, tier, dtype, f)
 #define GY_X86_KERNEL(op, tier, dtype, flags, f, supports, scratch)
 #endif
 #define GY_SUPPORTS(f) bool f(const gy_kargs *k);
-#define GY_SCRATCH(f) size_t f(const gy_kargs *k, int threads);
+#define GY_SCRATCH(f)  size_t f(const gy_kargs *k, int threads);
 #include "kernels.def"
 #undef GY_SPAN
 #undef GY_KERNEL

@@ -32,7 +32,8 @@ static bool broadcast_all(gy_infer *c, int from) {
 
 static bool binary_infer(gy_infer *c) {
     if (c->in_dtype[0] != c->in_dtype[1])
-        return gy_infer_fail(c, "dtypes differ: %s and %s", gy_dtype_name(c->in_dtype[0]), gy_dtype_name(c->in_dtype[1]));
+        return gy_infer_fail(c, "dtypes differ: %s and %s", gy_dtype_name(c->in_dtype[0]),
+                             gy_dtype_name(c->in_dtype[1]));
     c->dtype[0] = c->in_dtype[0];
     return broadcast_all(c, 0);
 }
@@ -46,7 +47,8 @@ static bool compare_infer(gy_infer *c) {
 static bool where_infer(gy_infer *c) {
     if (c->in_dtype[0] != GY_U8) return gy_infer_fail(c, "the mask is %s, expected u8", gy_dtype_name(c->in_dtype[0]));
     if (c->in_dtype[1] != c->in_dtype[2])
-        return gy_infer_fail(c, "dtypes differ: %s and %s", gy_dtype_name(c->in_dtype[1]), gy_dtype_name(c->in_dtype[2]));
+        return gy_infer_fail(c, "dtypes differ: %s and %s", gy_dtype_name(c->in_dtype[1]),
+                             gy_dtype_name(c->in_dtype[2]));
     c->dtype[0] = c->in_dtype[1];
     return broadcast_all(c, 0);
 }
@@ -63,7 +65,8 @@ static bool unary_infer(gy_infer *c) {
 
 gy_t gy_binary_(gy_site at, int op, gy_t a, gy_t b) {
     gy_graph *g = gy_is_none(a) ? b.g : a.g;
-    if (gy_is_none(a) || gy_is_none(b)) return g ? gy_poison(g, at, "%s: an input is missing", gy_ops[op].name) : GY_NONE;
+    if (gy_is_none(a) || gy_is_none(b))
+        return g ? gy_poison(g, at, "%s: an input is missing", gy_ops[op].name) : GY_NONE;
     return gy_node_make(at, g, (gy_op_id)op, NULL, 2, (gy_t[]){a, b});
 }
 
@@ -276,10 +279,11 @@ static void scale_grad_vjp(const gy_vjp *v) {
 /* ---- cases ---- */
 
 static bool shapes(int i, gy_shape *a, gy_shape *b) {
-    static const gy_shape table[][2] = {
-        {{1, {1}}, {1, {1}}},       {{2, {3, 5}}, {2, {3, 5}}}, {{2, {7, 13}}, {1, {13}}},     {{3, {2, 1, 5}}, {2, {3, 1}}},
-        {{0, {0}}, {2, {2, 3}}},    {{1, {37}}, {0, {0}}},      {{2, {0, 4}}, {2, {1, 4}}},     {{3, {2, 17, 33}}, {3, {2, 17, 33}}},
-        {{2, {5, 1}}, {2, {1, 67}}}};
+    static const gy_shape table[][2] = {{{1, {1}}, {1, {1}}},       {{2, {3, 5}}, {2, {3, 5}}},
+                                        {{2, {7, 13}}, {1, {13}}},  {{3, {2, 1, 5}}, {2, {3, 1}}},
+                                        {{0, {0}}, {2, {2, 3}}},    {{1, {37}}, {0, {0}}},
+                                        {{2, {0, 4}}, {2, {1, 4}}}, {{3, {2, 17, 33}}, {3, {2, 17, 33}}},
+                                        {{2, {5, 1}}, {2, {1, 67}}}};
     if (i >= (int)(sizeof table / sizeof *table)) return false;
     *a = table[i][0];
     *b = table[i][1];
@@ -305,17 +309,39 @@ static bool unary_cases(gy_case *c, int i, int op, double lo, double hi) {
     return true;
 }
 
-static bool add_cases(gy_case *c, int i) { return binary_cases(c, i, GY_OP_add, -2, 2, false); }
-static bool sub_cases(gy_case *c, int i) { return binary_cases(c, i, GY_OP_sub, -2, 2, false); }
-static bool mul_cases(gy_case *c, int i) { return binary_cases(c, i, GY_OP_mul, -2, 2, false); }
-static bool div_cases(gy_case *c, int i) { return binary_cases(c, i, GY_OP_div, 0.5, 2, false); }
-static bool pow_cases(gy_case *c, int i) { return binary_cases(c, i, GY_OP_pow, 0.5, 2, false); }
-static bool maximum_cases(gy_case *c, int i) { return binary_cases(c, i, GY_OP_maximum, -2, 2, true); }
-static bool minimum_cases(gy_case *c, int i) { return binary_cases(c, i, GY_OP_minimum, -2, 2, true); }
-static bool eq_cases(gy_case *c, int i) { return binary_cases(c, i, GY_OP_eq, 0, 1, false); }
-static bool ne_cases(gy_case *c, int i) { return binary_cases(c, i, GY_OP_ne, 0, 1, false); }
-static bool lt_cases(gy_case *c, int i) { return binary_cases(c, i, GY_OP_lt, -1, 1, false); }
-static bool le_cases(gy_case *c, int i) { return binary_cases(c, i, GY_OP_le, -1, 1, false); }
+static bool add_cases(gy_case *c, int i) {
+    return binary_cases(c, i, GY_OP_add, -2, 2, false);
+}
+static bool sub_cases(gy_case *c, int i) {
+    return binary_cases(c, i, GY_OP_sub, -2, 2, false);
+}
+static bool mul_cases(gy_case *c, int i) {
+    return binary_cases(c, i, GY_OP_mul, -2, 2, false);
+}
+static bool div_cases(gy_case *c, int i) {
+    return binary_cases(c, i, GY_OP_div, 0.5, 2, false);
+}
+static bool pow_cases(gy_case *c, int i) {
+    return binary_cases(c, i, GY_OP_pow, 0.5, 2, false);
+}
+static bool maximum_cases(gy_case *c, int i) {
+    return binary_cases(c, i, GY_OP_maximum, -2, 2, true);
+}
+static bool minimum_cases(gy_case *c, int i) {
+    return binary_cases(c, i, GY_OP_minimum, -2, 2, true);
+}
+static bool eq_cases(gy_case *c, int i) {
+    return binary_cases(c, i, GY_OP_eq, 0, 1, false);
+}
+static bool ne_cases(gy_case *c, int i) {
+    return binary_cases(c, i, GY_OP_ne, 0, 1, false);
+}
+static bool lt_cases(gy_case *c, int i) {
+    return binary_cases(c, i, GY_OP_lt, -1, 1, false);
+}
+static bool le_cases(gy_case *c, int i) {
+    return binary_cases(c, i, GY_OP_le, -1, 1, false);
+}
 static bool where_cases(gy_case *c, int i) {
     gy_shape a, b;
     if (!shapes(i, &a, &b)) return false;
@@ -323,27 +349,69 @@ static bool where_cases(gy_case *c, int i) {
     c->y = gy_where(mask, gy_case_in(c, a, -1, 1), gy_case_in(c, b, -1, 1));
     return true;
 }
-static bool neg_cases(gy_case *c, int i) { return unary_cases(c, i, GY_OP_neg, -2, 2); }
-static bool abs_cases(gy_case *c, int i) { return unary_cases(c, i, GY_OP_abs, 0.1, 2); }
-static bool sign_cases(gy_case *c, int i) { return unary_cases(c, i, GY_OP_sign, 0.1, 2); }
-static bool floor_cases(gy_case *c, int i) { return unary_cases(c, i, GY_OP_floor, 0.1, 0.9); }
-static bool exp_cases(gy_case *c, int i) { return unary_cases(c, i, GY_OP_exp, -3, 3); }
-static bool log_cases(gy_case *c, int i) { return unary_cases(c, i, GY_OP_log, 0.2, 5); }
-static bool log1p_cases(gy_case *c, int i) { return unary_cases(c, i, GY_OP_log1p, -0.7, 3); }
-static bool sqrt_cases(gy_case *c, int i) { return unary_cases(c, i, GY_OP_sqrt, 0.2, 5); }
-static bool rsqrt_cases(gy_case *c, int i) { return unary_cases(c, i, GY_OP_rsqrt, 0.2, 5); }
-static bool square_cases(gy_case *c, int i) { return unary_cases(c, i, GY_OP_square, -2, 2); }
-static bool sin_cases(gy_case *c, int i) { return unary_cases(c, i, GY_OP_sin, -4, 4); }
-static bool cos_cases(gy_case *c, int i) { return unary_cases(c, i, GY_OP_cos, -4, 4); }
-static bool tanh_cases(gy_case *c, int i) { return unary_cases(c, i, GY_OP_tanh, -3, 3); }
-static bool sigmoid_cases(gy_case *c, int i) { return unary_cases(c, i, GY_OP_sigmoid, -5, 5); }
-static bool erf_cases(gy_case *c, int i) { return unary_cases(c, i, GY_OP_erf, -2.5, 2.5); }
-static bool relu_cases(gy_case *c, int i) { return unary_cases(c, i, GY_OP_relu, 0.1, 2); }
-static bool silu_cases(gy_case *c, int i) { return unary_cases(c, i, GY_OP_silu, -4, 4); }
-static bool gelu_cases(gy_case *c, int i) { return unary_cases(c, i, GY_OP_gelu, -3, 3); }
-static bool gelu_tanh_cases(gy_case *c, int i) { return unary_cases(c, i, GY_OP_gelu_tanh, -3, 3); }
-static bool quick_gelu_cases(gy_case *c, int i) { return unary_cases(c, i, GY_OP_quick_gelu, -3, 3); }
-static bool softplus_cases(gy_case *c, int i) { return unary_cases(c, i, GY_OP_softplus, -6, 6); }
+static bool neg_cases(gy_case *c, int i) {
+    return unary_cases(c, i, GY_OP_neg, -2, 2);
+}
+static bool abs_cases(gy_case *c, int i) {
+    return unary_cases(c, i, GY_OP_abs, 0.1, 2);
+}
+static bool sign_cases(gy_case *c, int i) {
+    return unary_cases(c, i, GY_OP_sign, 0.1, 2);
+}
+static bool floor_cases(gy_case *c, int i) {
+    return unary_cases(c, i, GY_OP_floor, 0.1, 0.9);
+}
+static bool exp_cases(gy_case *c, int i) {
+    return unary_cases(c, i, GY_OP_exp, -3, 3);
+}
+static bool log_cases(gy_case *c, int i) {
+    return unary_cases(c, i, GY_OP_log, 0.2, 5);
+}
+static bool log1p_cases(gy_case *c, int i) {
+    return unary_cases(c, i, GY_OP_log1p, -0.7, 3);
+}
+static bool sqrt_cases(gy_case *c, int i) {
+    return unary_cases(c, i, GY_OP_sqrt, 0.2, 5);
+}
+static bool rsqrt_cases(gy_case *c, int i) {
+    return unary_cases(c, i, GY_OP_rsqrt, 0.2, 5);
+}
+static bool square_cases(gy_case *c, int i) {
+    return unary_cases(c, i, GY_OP_square, -2, 2);
+}
+static bool sin_cases(gy_case *c, int i) {
+    return unary_cases(c, i, GY_OP_sin, -4, 4);
+}
+static bool cos_cases(gy_case *c, int i) {
+    return unary_cases(c, i, GY_OP_cos, -4, 4);
+}
+static bool tanh_cases(gy_case *c, int i) {
+    return unary_cases(c, i, GY_OP_tanh, -3, 3);
+}
+static bool sigmoid_cases(gy_case *c, int i) {
+    return unary_cases(c, i, GY_OP_sigmoid, -5, 5);
+}
+static bool erf_cases(gy_case *c, int i) {
+    return unary_cases(c, i, GY_OP_erf, -2.5, 2.5);
+}
+static bool relu_cases(gy_case *c, int i) {
+    return unary_cases(c, i, GY_OP_relu, 0.1, 2);
+}
+static bool silu_cases(gy_case *c, int i) {
+    return unary_cases(c, i, GY_OP_silu, -4, 4);
+}
+static bool gelu_cases(gy_case *c, int i) {
+    return unary_cases(c, i, GY_OP_gelu, -3, 3);
+}
+static bool gelu_tanh_cases(gy_case *c, int i) {
+    return unary_cases(c, i, GY_OP_gelu_tanh, -3, 3);
+}
+static bool quick_gelu_cases(gy_case *c, int i) {
+    return unary_cases(c, i, GY_OP_quick_gelu, -3, 3);
+}
+static bool softplus_cases(gy_case *c, int i) {
+    return unary_cases(c, i, GY_OP_softplus, -6, 6);
+}
 
 static bool signed_case(gy_case *c, int i, gy_t *x) { /* values on both sides of the kink, none on it */
     gy_shape a, b;
@@ -429,7 +497,8 @@ const gy_op_impl gy_impl_quick_gelu = {.infer = unary_infer, .vjp = quick_gelu_v
 const gy_op_impl gy_impl_softplus = {.infer = unary_infer, .vjp = softplus_vjp, .cases = softplus_cases};
 const gy_op_impl gy_impl_leaky_relu = {
     .attr_size = sizeof(gy_pair_attr), .infer = unary_infer, .vjp = leaky_relu_vjp, .cases = leaky_relu_cases};
-const gy_op_impl gy_impl_elu = {.attr_size = sizeof(gy_pair_attr), .infer = unary_infer, .vjp = elu_vjp, .cases = elu_cases};
+const gy_op_impl gy_impl_elu = {
+    .attr_size = sizeof(gy_pair_attr), .infer = unary_infer, .vjp = elu_vjp, .cases = elu_cases};
 const gy_op_impl gy_impl_clamp = {
     .attr_size = sizeof(gy_pair_attr), .infer = unary_infer, .vjp = clamp_vjp, .cases = clamp_cases};
 const gy_op_impl gy_impl_cast = {

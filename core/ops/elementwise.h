@@ -37,27 +37,27 @@ gy_t gy_where_(gy_site at, gy_t mask, gy_t a, gy_t b);
 #define gy_where(mask, a, b) gy_where_(GY_HERE, mask, a, b)
 
 gy_t gy_unary_(gy_site at, int op, gy_t x);
-#define gy_neg(x) gy_unary_(GY_HERE, GY_OP_neg, x)
-#define gy_abs(x) gy_unary_(GY_HERE, GY_OP_abs, x)
-#define gy_sign(x) gy_unary_(GY_HERE, GY_OP_sign, x)
-#define gy_floor(x) gy_unary_(GY_HERE, GY_OP_floor, x)
-#define gy_exp(x) gy_unary_(GY_HERE, GY_OP_exp, x)
-#define gy_log(x) gy_unary_(GY_HERE, GY_OP_log, x)
-#define gy_log1p(x) gy_unary_(GY_HERE, GY_OP_log1p, x)
-#define gy_sqrt(x) gy_unary_(GY_HERE, GY_OP_sqrt, x)
-#define gy_rsqrt(x) gy_unary_(GY_HERE, GY_OP_rsqrt, x)
-#define gy_square(x) gy_unary_(GY_HERE, GY_OP_square, x)
-#define gy_sin(x) gy_unary_(GY_HERE, GY_OP_sin, x)
-#define gy_cos(x) gy_unary_(GY_HERE, GY_OP_cos, x)
-#define gy_tanh(x) gy_unary_(GY_HERE, GY_OP_tanh, x)
-#define gy_sigmoid(x) gy_unary_(GY_HERE, GY_OP_sigmoid, x)
-#define gy_erf(x) gy_unary_(GY_HERE, GY_OP_erf, x)
-#define gy_relu(x) gy_unary_(GY_HERE, GY_OP_relu, x)
-#define gy_silu(x) gy_unary_(GY_HERE, GY_OP_silu, x)          /* x sigmoid(x) */
-#define gy_gelu(x) gy_unary_(GY_HERE, GY_OP_gelu, x)          /* x Phi(x), exact */
-#define gy_gelu_tanh(x) gy_unary_(GY_HERE, GY_OP_gelu_tanh, x) /* GPT-2's approximation */
+#define gy_neg(x)        gy_unary_(GY_HERE, GY_OP_neg, x)
+#define gy_abs(x)        gy_unary_(GY_HERE, GY_OP_abs, x)
+#define gy_sign(x)       gy_unary_(GY_HERE, GY_OP_sign, x)
+#define gy_floor(x)      gy_unary_(GY_HERE, GY_OP_floor, x)
+#define gy_exp(x)        gy_unary_(GY_HERE, GY_OP_exp, x)
+#define gy_log(x)        gy_unary_(GY_HERE, GY_OP_log, x)
+#define gy_log1p(x)      gy_unary_(GY_HERE, GY_OP_log1p, x)
+#define gy_sqrt(x)       gy_unary_(GY_HERE, GY_OP_sqrt, x)
+#define gy_rsqrt(x)      gy_unary_(GY_HERE, GY_OP_rsqrt, x)
+#define gy_square(x)     gy_unary_(GY_HERE, GY_OP_square, x)
+#define gy_sin(x)        gy_unary_(GY_HERE, GY_OP_sin, x)
+#define gy_cos(x)        gy_unary_(GY_HERE, GY_OP_cos, x)
+#define gy_tanh(x)       gy_unary_(GY_HERE, GY_OP_tanh, x)
+#define gy_sigmoid(x)    gy_unary_(GY_HERE, GY_OP_sigmoid, x)
+#define gy_erf(x)        gy_unary_(GY_HERE, GY_OP_erf, x)
+#define gy_relu(x)       gy_unary_(GY_HERE, GY_OP_relu, x)
+#define gy_silu(x)       gy_unary_(GY_HERE, GY_OP_silu, x)       /* x sigmoid(x) */
+#define gy_gelu(x)       gy_unary_(GY_HERE, GY_OP_gelu, x)       /* x Phi(x), exact */
+#define gy_gelu_tanh(x)  gy_unary_(GY_HERE, GY_OP_gelu_tanh, x)  /* GPT-2's approximation */
 #define gy_quick_gelu(x) gy_unary_(GY_HERE, GY_OP_quick_gelu, x) /* x sigmoid(1.702 x), CLIP */
-#define gy_softplus(x) gy_unary_(GY_HERE, GY_OP_softplus, x)  /* log(1 + e^x) */
+#define gy_softplus(x)   gy_unary_(GY_HERE, GY_OP_softplus, x)   /* log(1 + e^x) */
 
 /* x > 0 ? x : slope x */
 gy_t gy_leaky_relu_(gy_site at, gy_t x, double slope);

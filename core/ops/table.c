@@ -12,8 +12,7 @@ static const gy_op_impl none = {.infer = never, .nodiff = "not an operator"};
 
 const gy_op gy_ops[GY_OP_COUNT] = {
     {"poison", GY_OP_NONE, 0, 1, 0, "", &none},
-#define GY_OP(name, n_in, n_out, flags, formula)                                                                       \
-    {#name, GY_OP_##name, n_in, n_out, flags, formula, &gy_impl_##name},
+#define GY_OP(name, n_in, n_out, flags, formula) {#name, GY_OP_##name, n_in, n_out, flags, formula, &gy_impl_##name},
 #include "ops.def"
 #undef GY_OP
 };

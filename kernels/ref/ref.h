@@ -19,8 +19,8 @@
 typedef double acc_t;
 
 #define GY_REF_JOIN_(name, type) ref_##name##_##type
-#define GY_REF_JOIN(name, type) GY_REF_JOIN_(name, type)
-#define NAME(name) GY_REF_JOIN(name, TNAME)
+#define GY_REF_JOIN(name, type)  GY_REF_JOIN_(name, type)
+#define NAME(name)               GY_REF_JOIN(name, TNAME)
 
 /* Element offset of multi-index `idx` in view v. */
 static inline int64_t at(const gy_view *v, const int64_t idx[]) {
@@ -40,12 +40,12 @@ static inline bool next_index(gy_shape s, int64_t idx[]) {
 #endif
 
 #if defined(GY_REF_FILE) && !defined(T)
-#define T float
+#define T     float
 #define TNAME f32
 #include GY_REF_FILE
 #undef T
 #undef TNAME
-#define T double
+#define T     double
 #define TNAME f64
 #include GY_REF_FILE
 #undef T
