@@ -80,20 +80,15 @@ static void put_common(uint8_t *p, const added *e, uint16_t extra) {
 
 static gy_status put_local(gy_zip_writer *w, const added *e, const void *data) {
     uint8_t h[30 + 20] = {'P', 'K', 3, 4};
-    /* a local zip64 field must hold both sizes */
-    bool wide = e->size >= 0xffffffff || e->packed >= 0xffffffff;
-    uint64_t both[2] = {e->size, e->packed};
-    uint16_t extra = 0;
-    put_common(h + 4, e, 0);
-    if (wide) {
-        gy_put_le16(h + 30, 1);
-        gy_put_le16(h + 32, 16);
-        gy_put_le64(h + 34, both[0]);
-        gy_put_le64(h + 42, both[1]);
-        extra = 20;
-        put_common(h + 4, e, extra);
+    uint16_t extra = e->size >= 0xffffffff || e->packed >= 0xffffffff ? 20 : 0;
+    put_common(h + 4, e, extra);
+    if (extra) { /* a local zip64 field must hold both sizes */
         gy_put_le32(h + 18, 0xffffffff);
         gy_put_le32(h + 22, 0xffffffff);
+        gy_put_le16(h + 30, 1);
+        gy_put_le16(h + 32, 16);
+        gy_put_le64(h + 34, e->size);
+        gy_put_le64(h + 42, e->packed);
     }
     gy_status s = gy_writer_put(w->file, h, 30);
     if (s == GY_OK) s = gy_writer_put(w->file, e->name, strlen(e->name));
@@ -122,7 +117,7 @@ static gy_status new_entry(gy_zip_writer *w, const char *name, added **out) {
 }
 
 gy_status gy_zip_add(gy_zip_writer *w, const char *name, const void *data, uint64_t n, int level) {
-    added *e;
+    added *e = NULL;
     gy_status s = new_entry(w, name, &e);
     if (s != GY_OK) return s;
     e->size = e->packed = n;
