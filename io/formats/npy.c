@@ -235,7 +235,7 @@ static gy_status check_size(const gy_bytes *src, const header *h, uint64_t at) {
 gy_status gy_npy_parse(const gy_bytes *src, gy_tensor *out) {
     *out = (gy_tensor){0};
     header h = {0};
-    uint64_t at;
+    uint64_t at = 0;
     gy_status s = read_header(src, &h, &at);
     if (s == GY_OK) s = check_size(src, &h, at);
     if (s == GY_OK) s = gy_tensor_new(src->ctx, out, h.dtype, h.shape);
