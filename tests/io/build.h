@@ -61,7 +61,7 @@ typedef struct source {
 } source;
 static inline source source_of(gy_ctx *ctx, const void *d, size_t n) {
     source s;
-    s.copy = malloc(n ? n : 1);
+    s.copy = calloc(1, n ? n : 1);
     if (n) memcpy(s.copy, d, n);
     assert_ok(ctx, gy_bytes_from_memory(ctx, "t", s.copy, n, NULL, &s.b));
     return s;
