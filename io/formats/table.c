@@ -276,8 +276,8 @@ const char *gy_table_cell(const gy_table *t, int64_t row, int64_t column) {
     return t->cell[row * t->columns + column];
 }
 
-bool gy_cell_is_missing(const char *cell) {
-    return cell[0] == 0 || strcmp(cell, "n/a") == 0 || strcmp(cell, "N/A") == 0 || strcmp(cell, "NA") == 0;
+bool gy_cell_is_missing(const char *c) {
+    return c[0] == 0 || strcmp(c, "n/a") == 0 || strcmp(c, "N/A") == 0 || strcmp(c, "NA") == 0;
 }
 
 static int64_t find_column(const gy_table *t, const char *name) {
@@ -346,11 +346,11 @@ static gy_status fail_cell(const gy_table *t, int64_t row, int64_t column, const
 }
 
 /* A cell without the blanks around it. */
-static const char *trim(const char *cell, size_t *n) {
-    while (is_blank((uint8_t)*cell)) cell++;
-    *n = strlen(cell);
-    while (*n && is_blank((uint8_t)cell[*n - 1])) --*n;
-    return cell;
+static const char *trim(const char *c, size_t *n) {
+    while (is_blank((uint8_t)*c)) c++;
+    *n = strlen(c);
+    while (*n && is_blank((uint8_t)c[*n - 1])) --*n;
+    return c;
 }
 
 gy_status gy_table_numbers(const gy_table *t, int64_t column, double **out) {
