@@ -433,8 +433,11 @@ static void count_extensions(const head *h, gy_nifti *out, uint64_t end) {
 
 /* ---- opening ---------------------------------------------------------------------------------- */
 
-static bool is_gzip(const gy_bytes *b) {
-    return b->size >= 2 && b->data[0] == 0x1f && b->data[1] == 0x8b;
+static gy_status is_gzip(const gy_bytes *b, bool *out) {
+    uint8_t p[2] = {0};
+    gy_status s = gy_bytes_read(b, 0, p, b->size < 2 ? 0 : 2);
+    *out = p[0] == 0x1f && p[1] == 0x8b;
+    return s;
 }
 
 /* Makes at least the first `want` bytes of the header file (inflated) visible in h->src, if it has them. */
@@ -444,8 +447,10 @@ static gy_status load_head(const gy_bytes *file, uint64_t want, head *h) {
     gy_free(ctx, h->owned);
     h->owned = NULL;
     uint64_t size = want < file->size ? want : file->size;
-    gy_status s = GY_OK;
-    if (is_gzip(file)) {
+    bool packed = false;
+    gy_status s = is_gzip(file, &packed);
+    if (s != GY_OK) return s;
+    if (packed) {
         s = gy_inflate_prefix(file, 0, file->size, GY_DEFLATE_GZIP, want, &h->owned, &size);
     } else {
         h->owned = gy_malloc(ctx, (size_t)size);
@@ -528,7 +533,7 @@ gy_status gy_nifti_open(gy_ctx *ctx, const char *path, const gy_limits *limits, 
     if (s == GY_OK) s = read_header(&h, out);
     if (s == GY_OK && out->pair) s = open_pair(&file, &out->file);
     if (s == GY_OK && !out->pair) out->file = file;
-    if (s == GY_OK) out->gzip = is_gzip(&out->file);
+    if (s == GY_OK) s = is_gzip(&out->file, &out->gzip);
     if (s == GY_OK) s = check_extent(out);
     uint64_t end = out->pair ? file.size : out->vox_offset;
     if (s == GY_OK && gy_bytes_has(&h.src, (uint64_t)h.at->size, 1) && h.src.data[h.at->size]) {

@@ -49,9 +49,7 @@ static void drop_inflated(gy_nifti *img) {
 
 /* Reverses the bytes of each of n elements where the file's order is not this machine's. */
 static void to_host_order(uint8_t *p, int64_t n, size_t width, bool big_endian) {
-    const uint16_t probe = 1;
-    bool host_big = *(const uint8_t *)&probe == 0;
-    if (host_big == big_endian || width == 1) return;
+    if (gy_host_is_little_endian() != big_endian || width == 1) return;
     for (int64_t i = 0; i < n; i++, p += width)
         for (size_t a = 0, b = width - 1; a < b; a++, b--) {
             uint8_t t = p[a];

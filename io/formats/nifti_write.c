@@ -156,8 +156,7 @@ static gy_status check(gy_ctx *ctx, const char *path, const gy_tensor *t, const 
 static gy_status put_voxels(gy_writer *w, const gy_tensor *t) {
     uint8_t block[32768];
     size_t width = gy_dtype_size(t->dtype), bytes = gy_tensor_bytes(t);
-    const uint16_t probe = 1;
-    if (*(const uint8_t *)&probe || width == 1) return gy_writer_put(w, t->data, bytes);
+    if (gy_host_is_little_endian() || width == 1) return gy_writer_put(w, t->data, bytes);
     gy_status s = GY_OK;
     for (size_t at = 0; at < bytes && s == GY_OK; at += sizeof block) {
         size_t n = bytes - at < sizeof block ? bytes - at : sizeof block;
@@ -174,8 +173,7 @@ static gy_status put_gzip(gy_ctx *ctx, gy_writer *w, const uint8_t *header, size
     uint8_t *whole = gy_malloc(ctx, n + bytes), *packed = NULL;
     if (!whole) return GY_ERR_NOMEM;
     if (n) memcpy(whole, header, n);
-    const uint16_t probe = 1;
-    if (*(const uint8_t *)&probe)
+    if (gy_host_is_little_endian())
         memcpy(whole + n, t->data, bytes);
     else
         for (size_t i = 0; i < bytes; i++)

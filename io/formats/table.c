@@ -223,19 +223,27 @@ static gy_status fill(scanner s, gy_table *t, int64_t rows, bool headerless) {
     return headerless ? GY_OK : check_header(t);
 }
 
-gy_status gy_table_parse(const gy_bytes *src, gy_table_args args, gy_table *out) {
-    memset(out, 0, sizeof *out);
-    scanner s = {.src = src, .p = src->data, .end = src->size, .line = 1, .comment = args.comment};
+static gy_status parse(scanner s, const gy_table_args *args, gy_table *out) {
+    const gy_bytes *src = s.src;
     if (s.end >= 3 && memcmp(s.p, "\xef\xbb\xbf", 3) == 0) s.at = 3;
     if (s.end >= 2 && (memcmp(s.p, "\xff\xfe", 2) == 0 || memcmp(s.p, "\xfe\xff", 2) == 0))
         return gy_bytes_fail(src, 0, "the text is UTF-16: expected UTF-8");
     const uint8_t *nul = s.end ? memchr(s.p, 0, (size_t)s.end) : NULL;
     if (nul) return gy_bytes_fail(src, (uint64_t)(nul - s.p), "a NUL byte: this is no text");
-    s.separator = find_separator(&s, &args);
+    s.separator = find_separator(&s, args);
     int64_t rows;
     gy_status st = count(s, &rows, &out->columns);
     out->ctx = src->ctx;
-    if (st == GY_OK) st = fill(s, out, rows, args.headerless);
+    return st == GY_OK ? fill(s, out, rows, args->headerless) : st;
+}
+
+gy_status gy_table_parse(const gy_bytes *src, gy_table_args args, gy_table *out) {
+    scanner s = {.src = src, .end = src->size, .line = 1, .comment = args.comment};
+    void *owned = NULL;
+    memset(out, 0, sizeof *out);
+    gy_status st = gy_bytes_borrow(src, 0, src->size, &s.p, &owned);
+    if (st == GY_OK) st = parse(s, &args, out);
+    gy_free(src->ctx, owned);
     if (st != GY_OK) gy_table_free(out);
     return st;
 }
@@ -247,8 +255,10 @@ gy_status gy_table_read(gy_ctx *ctx, const char *path, const gy_limits *limits, 
     memset(out, 0, sizeof *out);
     gy_status s = gy_bytes_open(ctx, path, limits, &file);
     if (s != GY_OK) return s;
-    bool packed = file.size >= 2 && file.data[0] == 0x1f && file.data[1] == 0x8b;
-    if (packed) {
+    uint8_t magic[2] = {0};
+    s = gy_bytes_read(&file, 0, magic, file.size < 2 ? 0 : 2);
+    bool packed = magic[0] == 0x1f && magic[1] == 0x8b;
+    if (s == GY_OK && packed) {
         s = gy_inflate(&file, 0, file.size, GY_DEFLATE_GZIP, UINT64_MAX, &inflated, &size);
         if (s == GY_OK) s = gy_bytes_from_memory(ctx, path, inflated, size, &file.limits, &text);
     }
