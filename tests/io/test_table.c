@@ -71,8 +71,7 @@ static void line_ends_bom_and_last_line_do_not_matter(void **state) { /* TXT-01 
     static const char *const same[] = {"a,b\n1,2\n3,4\n",
                                        "a,b\r\n1,2\r\n3,4\r\n",
                                        "a,b\r1,2\r3,4",
-                                       "\xef\xbb\xbf"
-                                       "a,b\n1,2\n3,4",
+                                       "\xef\xbb\xbf\x61,b\n1,2\n3,4",
                                        "\n\na,b\n\n1,2\n\r\n3,4\n\n\n",
                                        "\"a\",\"b\"\n\"1\",2\n3,\"4\""};
     for (size_t i = 0; i < sizeof same / sizeof same[0]; i++)
@@ -306,7 +305,7 @@ static void a_locale_with_a_decimal_comma_changes_nothing(void **state) { /* TXT
     if (!found) skip(); /* none installed */
     char text[32];
     gy_table t;
-    double *x;
+    double *x = NULL;
     gy_number_text(1234.5, text);
     gy_status s = parse(ctx, "x\n1.5\n", (gy_table_args){0}, &t);
     gy_status r = s == GY_OK ? gy_table_numbers(&t, 0, &x) : s;
