@@ -198,7 +198,6 @@ static gy_status stage(gy_ctx *ctx, const char *path, const uint8_t *header, siz
 }
 
 gy_status gy_nifti_write(gy_ctx *ctx, const char *path, const gy_tensor *t, gy_nifti_write_args args) {
-    gy_error_clear(ctx);
     gy_status s = check(ctx, path, t, &args);
     if (s != GY_OK) return s;
     bool small = true;
