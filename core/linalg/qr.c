@@ -6,12 +6,18 @@ enum { BLOCK = 32 };
 
 double gy_la_reflector(int64_t n, double *x, int64_t stride) {
     if (n <= 1) return 0;
-    double tail = gy_la_norm2(n - 1, x + stride, stride), alpha = x[0];
+    double tail = gy_la_norm2(n - 1, x + stride, stride), alpha = x[0], up = 1;
     if (tail == 0) return 0;
+    if (hypot(alpha, tail) < 1e-290) { /* subnormal numbers have too few bits to divide by */
+        up = 0x1p500;
+        for (int64_t i = 1; i < n; i++) x[i * stride] *= up;
+        alpha *= up;
+        tail = gy_la_norm2(n - 1, x + stride, stride);
+    }
     double beta = -copysign(hypot(alpha, tail), alpha);
     double head = alpha - beta; /* same signs: no cancellation */
     for (int64_t i = 1; i < n; i++) x[i * stride] /= head;
-    x[0] = beta;
+    x[0] = beta / up;
     return head / -beta; /* (beta - alpha) / beta */
 }
 
