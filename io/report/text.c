@@ -1,5 +1,7 @@
 #include "text.h"
 
+#include "../bytes.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -75,25 +77,6 @@ gy_status gy_text_take(gy_text *t, char **out, size_t *size) {
 
 /* ---- strangers' strings ---- */
 
-int gy_utf8_next(const char *s, uint32_t *out) {
-    const uint8_t *p = (const uint8_t *)s;
-    if (p[0] < 0x80) {
-        *out = p[0];
-        return 1;
-    }
-    int n = p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : p[0] >= 0xe0 && p[0] < 0xf0 ? 3 : p[0] >= 0xc2 && p[0] < 0xe0 ? 2 : 0;
-    if (n == 0) return 0;
-    uint32_t c = p[0] & (0x7fu >> n);
-    for (int i = 1; i < n; i++) {
-        if ((p[i] & 0xc0) != 0x80) return 0; /* also stops at the final NUL */
-        c = c << 6 | (p[i] & 0x3fu);
-    }
-    static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
-    if (c < least[n] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000)) return 0;
-    *out = c;
-    return n;
-}
-
 static bool is_space(uint32_t c) {
     return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
@@ -112,7 +95,7 @@ void gy_text_escaped(gy_text *t, const char *s, int64_t cap) {
             return;
         }
         uint32_t c = 0;
-        int n = gy_utf8_next(s, &c);
+        int n = gy_utf8_next(s, 4, &c); /* reads no further than the first byte that does not continue, NUL too */
         if (n == 0 || (!is_space(c) && is_harmful(c)))
             gy_text_put(t, "\xef\xbf\xbd");
         else if (is_space(c))
@@ -150,7 +133,7 @@ double gy_text_width(const char *s, int64_t cap) {
     for (int64_t i = 0; s && *s; i++) {
         if (i >= cap) return w + 1.0;
         uint32_t c = 0;
-        int n = gy_utf8_next(s, &c);
+        int n = gy_utf8_next(s, 4, &c);
         w += n ? advance(c) : 0.6;
         s += n ? n : 1;
     }

@@ -40,8 +40,6 @@ char *gy_number_fixed(double x, int decimals, char buf[GY_NUMBER_TEXT]);
 /* `digits` significant digits, trailing zeros dropped: 0.125, 1.2e-7. */
 char *gy_number_short(double x, int digits, char buf[GY_NUMBER_TEXT]);
 
-/* Decodes one UTF-8 character at s (not at the end); returns its bytes, 0 if invalid. */
-int gy_utf8_next(const char *s, uint32_t *out);
 /* Characters of s as gy_text_escaped would show them, and their width in units of the font size,
  * estimated a little wide for sans-serif fonts. */
 double gy_text_width(const char *s, int64_t cap);
