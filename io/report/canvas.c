@@ -90,6 +90,7 @@ static const char STYLE[] =
     ".e{fill:#e8ebef;font-size:11.5px;font-variant-numeric:tabular-nums}"
     ".gyfig .g{stroke:var(--grid);fill:none}.gyfig .a{stroke:var(--axis);fill:none}"
     ".gyfig .c{stroke:var(--ink);stroke-width:1.4;stroke-dasharray:2 4;stroke-linecap:round;fill:none}"
+    ".gyfig .o{stroke:var(--paper);stroke-width:4;stroke-opacity:.65;fill:none}.gyfig .n{stroke-width:1.2}"
     ".gyfig .h{paint-order:stroke;stroke:var(--paper);stroke-width:4px;stroke-linejoin:round}"
     ".gyfig .y{fill:none;stroke:var(--c);stroke-width:2;stroke-linejoin:round;stroke-linecap:round}"
     ".gyfig .z{fill:var(--c);fill-opacity:.17}.gyfig .m{fill:var(--c);stroke:var(--paper);stroke-width:.8}"
@@ -102,6 +103,8 @@ static const char STYLE[] =
     "--paper:#14171b;--none:#262b32}.gyfig .s0{--c:#3d9bd8}.gyfig .s1{--c:#ee7d2c}.gyfig .s6{--c:#f0e442}}"
     "</style>";
 
+enum { FONT = 12 };
+
 static const char *side_words(gy_side s) {
     switch (s) {
     case GY_SIDE_LEFT: return "left hemisphere";
@@ -113,35 +116,56 @@ static const char *side_words(gy_side s) {
     return NULL;
 }
 
-static void facts(gy_text *t, const gy_figure_head *h, const char *more) {
+/* The i-th fact, owned; NULL when there is none of that number (or no memory). */
+static char *fact(gy_ctx *ctx, const gy_figure_head *h, const char *const remarks[2], int i) {
     char num[GY_NUMBER_TEXT];
-    gy_text_put(t, "n = ");
-    gy_text_int(t, h->n);
-    gy_text_put(t, " ");
-    gy_text_escaped(t, h->n_of, GY_LABEL_CAP);
-    if (h->chance.kind == GY_CHANCE_LEVEL) {
-        gy_text_put(t, " \xc2\xb7 chance ");
-        gy_text_put(t, gy_number_short(h->chance.level, 3, num));
-    } else
-        gy_text_put(t, " \xc2\xb7 no chance level");
-    if (side_words(h->side)) {
-        gy_text_put(t, " \xc2\xb7 ");
-        gy_text_put(t, side_words(h->side));
-    }
-    if (more && *more) {
-        gy_text_put(t, " \xc2\xb7 ");
-        gy_text_escaped(t, more, 120);
+    switch (i) {
+    case 0: return gy_format(ctx, "n = %lld %s", (long long)h->n, h->n_of);
+    case 1:
+        if (h->chance.kind != GY_CHANCE_LEVEL) return gy_strdup(ctx, "no chance level");
+        return gy_format(ctx, "chance %s", gy_number_short(h->chance.level, 3, num));
+    case 2: return side_words(h->side) ? gy_strdup(ctx, side_words(h->side)) : NULL;
+    default: return remarks && remarks[i - 3] && *remarks[i - 3] ? gy_strdup(ctx, remarks[i - 3]) : NULL;
     }
 }
 
-void gy_canvas_open(gy_canvas *c, gy_ctx *ctx, const gy_figure_head *h, double width, double height, const char *more) {
-    *c = (gy_canvas){.ctx = ctx, .width = width, .height = height, .top = GY_HEAD_HEIGHT};
+/* Writes the facts in as many lines as they need, broken between facts; returns the number of lines. Called twice:
+ * without a canvas to count, then to write. */
+static int facts(gy_canvas *c, gy_ctx *ctx, const gy_figure_head *h, const char *const remarks[2], double width) {
+    enum { FACTS = 5, CAP = 100 };
+    int line = 0;
+    double x = 0;
+    for (int i = 0; i < FACTS; i++) {
+        char *f = fact(ctx, h, remarks, i);
+        if (!f) continue;
+        double w = FONT * gy_text_width(f, CAP), gap = FONT * 1.2;
+        bool first = x == 0, wrap = !first && x + gap + w > width - 24;
+        if (wrap) line++;
+        if (c) {
+            if (wrap) gy_text_put(&c->t, "</text>");
+            if (first || wrap)
+                GY_DRAW(&c->t, "<text x=\"12\" y=\"%\" class=\"f\">", 43.0 + 16 * line);
+            else
+                gy_text_put(&c->t, " \xc2\xb7 ");
+            gy_text_escaped(&c->t, f, CAP);
+        }
+        x = (wrap || first ? 0 : x + gap) + w;
+        gy_free(ctx, f);
+    }
+    if (c) gy_text_put(&c->t, "</text>");
+    return line + 1;
+}
+
+void gy_canvas_open(gy_canvas *c, gy_ctx *ctx, const gy_figure_head *h, double width, double height,
+                    const char *const remarks[2]) {
+    double extra = 16 * (facts(NULL, ctx, h, remarks, width) - 1);
+    *c = (gy_canvas){.ctx = ctx, .width = width, .height = height + extra, .top = GY_HEAD_HEIGHT + extra};
     gy_text *t = &c->t;
     gy_text_init(t, ctx);
     GY_DRAW(t,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"gyfig\" role=\"img\" viewBox=\"0 0 % %\" width=\"%\" "
             "height=\"%\">",
-            width, height, width, height);
+            c->width, c->height, c->width, c->height);
     gy_text_put(t, "<title>");
     gy_text_escaped(t, h->title, 300);
     gy_text_put(t, "</title><desc>");
@@ -152,12 +176,11 @@ void gy_canvas_open(gy_canvas *c, gy_ctx *ctx, const gy_figure_head *h, double w
     gy_text_escaped(t, h->command, 4000);
     gy_text_put(t, "</desc>");
     gy_text_put(t, STYLE);
-    GY_DRAW(t, "<rect width=\"%\" height=\"%\" fill=\"var(--paper)\"/>", width, height);
+    GY_DRAW(t, "<rect width=\"%\" height=\"%\" fill=\"var(--paper)\"/>", c->width, c->height);
     gy_text_put(t, "<text x=\"12\" y=\"24\" class=\"t\">");
     gy_text_escaped(t, h->title, 82);
-    gy_text_put(t, "</text><text x=\"12\" y=\"43\" class=\"f\">");
-    facts(t, h, more);
     gy_text_put(t, "</text>");
+    facts(c, ctx, h, remarks, width);
 }
 
 gy_status gy_canvas_close(gy_canvas *c, const gy_figure_head *h, gy_status st, gy_figure *out) {
@@ -188,8 +211,6 @@ gy_status gy_figure_write(gy_ctx *ctx, const char *path, const gy_figure *f) {
 }
 
 /* ---- text ---- */
-
-enum { FONT = 12 };
 
 double gy_canvas_width_of(const char *s) {
     return FONT * gy_text_width(s, GY_LABEL_CAP);
@@ -234,7 +255,7 @@ void gy_canvas_marker(gy_canvas *c, double x, double y, double r, int64_t series
     }
 }
 
-double gy_canvas_legend(gy_canvas *c, const gy_series *s, int64_t n, int shape) {
+double gy_canvas_legend(gy_canvas *c, const gy_series *s, int64_t n, gy_legend kind) {
     if (n < 2) return 0;
     double x = 12, row = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -243,13 +264,12 @@ double gy_canvas_legend(gy_canvas *c, const gy_series *s, int64_t n, int shape) 
         if (c) {
             double y = c->top + 6 + 20 * row;
             GY_DRAW(&c->t, "<g class=\"s%", (double)(i % GY_PALETTE_SIZE));
-            if (shape == 0)
-                GY_DRAW(&c->t, " y q%\"><path d=\"M% %h26\"/></g>", (double)(i % 4), x, y);
-            else {
+            if (kind == GY_LEGEND_MARKER) {
                 gy_text_put(&c->t, " m\">");
                 gy_canvas_marker(c, x + 16, y, 4.5, i);
-                gy_text_put(&c->t, "</g>");
-            }
+            } else
+                GY_DRAW(&c->t, " y q%\"><path d=\"M% %h26\"/>", kind == GY_LEGEND_LINE ? (double)(i % 4) : 0, x, y);
+            gy_text_put(&c->t, "</g>");
             gy_canvas_text(c, x + 33, y + 4, "l", GY_START, 0, 0, s[i].name);
         }
         x += w;

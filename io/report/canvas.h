@@ -24,12 +24,14 @@ gy_status gy_need_series(gy_ctx *ctx, const char *kind, const gy_figure_head *h,
                          bool x_needed);
 
 /* ---- frame ---- */
-/* Starts the SVG: style, accessible title and description, visible title and the line of facts (n,
- * chance, side, then `more` if not NULL). Leaves canvas->top below them. */
-void gy_canvas_open(gy_canvas *c, gy_ctx *ctx, const gy_figure_head *h, double width, double height, const char *more);
+/* Starts the SVG: style, accessible title and description, visible title and the facts (n, chance, side, then up
+ * to two remarks, NULL for none), which wrap. `height` counts one line of facts; canvas->height and
+ * canvas->top, the first free line below them, hold the true values. */
+void gy_canvas_open(gy_canvas *c, gy_ctx *ctx, const gy_figure_head *h, double width, double height,
+                    const char *const remarks[2]);
+enum { GY_HEAD_HEIGHT = 60 }; /* of title and one line of facts */
 /* Ends the SVG and hands the figure over; on failure nothing is left allocated. `st` is the drawing's status. */
 gy_status gy_canvas_close(gy_canvas *c, const gy_figure_head *h, gy_status st, gy_figure *out);
-enum { GY_HEAD_HEIGHT = 60 }; /* what gy_canvas_open takes at the top */
 
 typedef enum gy_anchor { GY_START, GY_MIDDLE, GY_END } gy_anchor;
 /* A stranger's text, cut to fit `room` user units (0: no limit but GY_LABEL_CAP). cls: "k" tick, "l" label, "t"
@@ -41,8 +43,10 @@ double gy_canvas_width_of(const char *s); /* of a tick or label text, capped at 
 char *gy_axis_text(gy_ctx *ctx, const gy_axis *a);
 
 /* Legend entries in rows below the head; returns the rows' height without drawing when c is NULL.
- * shape: 0 line, 1 marker. */
-double gy_canvas_legend(gy_canvas *c, const gy_series *s, int64_t n, int shape);
+ * Lines are dashed by series so that colour is not the only sign, unless they have so many points that
+ * dashes would turn to noise (`dense`). */
+typedef enum gy_legend { GY_LEGEND_LINE, GY_LEGEND_DENSE, GY_LEGEND_MARKER } gy_legend;
+double gy_canvas_legend(gy_canvas *c, const gy_series *s, int64_t n, gy_legend kind);
 void gy_canvas_marker(gy_canvas *c, double x, double y, double r, int64_t series);
 
 /* ---- scales ---- */

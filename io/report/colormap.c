@@ -31,23 +31,27 @@ static gy_rgb from_lch(double lightness, double chroma, double hue) {
     return (gy_rgb){srgb_encode(rgb[0]), srgb_encode(rgb[1]), srgb_encode(rgb[2])};
 }
 
-static gy_rgb sequential(double t) {
-    return from_lch(0.95 - 0.67 * t, 0.094, 105 + 180 * t);
-}
-
-/* Two arms from a neutral centre; t = 0.5 is zero. */
-static gy_rgb diverging(double t, double centre, double end, double chroma, double hue_low, double hue_high) {
-    double r = fabs(2 * t - 1);
-    return from_lch(centre + (end - centre) * r, chroma * r, t < 0.5 ? hue_low : hue_high);
+/* Lightness, chroma and hue run linearly from a to b. */
+typedef struct lch {
+    double lightness, chroma, hue;
+} lch;
+static gy_rgb between(lch a, lch b, double t) {
+    return from_lch(a.lightness + (b.lightness - a.lightness) * t, a.chroma + (b.chroma - a.chroma) * t,
+                    a.hue + (b.hue - a.hue) * t);
 }
 
 gy_rgb gy_colormap_at(gy_colormap map, double t) {
     t = t > 0 ? (t < 1 ? t : 1) : 0;
+    double r = fabs(2 * t - 1); /* distance from the centre of a diverging map */
     switch (map) {
-    case GY_MAP_SEQUENTIAL: return sequential(t);
-    case GY_MAP_SEQUENTIAL_DARK: return sequential(1 - t);
-    case GY_MAP_DIVERGING: return diverging(t, 0.96, 0.45, 0.14, 258, 40);
-    case GY_MAP_DIVERGING_DARK: return diverging(t, 0.30, 0.82, 0.115, 230, 72);
+    case GY_MAP_SEQUENTIAL: return between((lch){0.97, 0, 262}, (lch){0.30, 0.12, 262}, t);
+    case GY_MAP_SEQUENTIAL_DARK: return between((lch){0.28, 0.094, 285}, (lch){0.95, 0.094, 105}, t);
+    case GY_MAP_DIVERGING:
+        return t < 0.5 ? between((lch){0.96, 0, 258}, (lch){0.45, 0.14, 258}, r)
+                       : between((lch){0.96, 0, 40}, (lch){0.45, 0.14, 40}, r);
+    case GY_MAP_DIVERGING_DARK:
+        return t < 0.5 ? between((lch){0.42, 0.122, 262}, (lch){0.86, 0.122, 200}, r)
+                       : between((lch){0.42, 0.122, 35}, (lch){0.86, 0.122, 88}, r);
     case GY_MAP_GREY: break;
     }
     return from_lch(t, 0, 0);

@@ -2,23 +2,26 @@
  *
  * The maps are curves in OKLab (B. Ottosson, "A perceptual color space for image processing", 2020),
  * a space in which equal distances look about equally large:
- *  - sequential: a helix of constant chroma 0.094; lightness 0.95 -> 0.28 and hue 105 -> 285 degrees
- *    (pale yellow, teal, deep blue) both run linearly, so every step has the same length;
- *  - diverging: two straight arms of equal length and equal lightness from a neutral centre, to blue
- *    (hue 258) for negative and orange-brown (hue 40) for positive values. Blue and orange stay apart
- *    for red- and green-weak eyes; the sign can be read without telling red from green.
- * Lightness alone orders the sequential map and the size of a diverging value, so both survive a
- * black-and-white print. */
+ *  - sequential (on paper): a straight line from near white (L 0.97) to deep blue (L 0.30, chroma 0.12, hue 262);
+ *  - sequential-dark (on black): a helix of constant chroma 0.094; lightness 0.28 -> 0.95 and hue 285 -> 105
+ *    degrees (deep blue, teal, pale yellow) both run linearly;
+ *  - diverging (on paper): two straight arms of equal length and lightness from a neutral centre (L 0.96) to
+ *    L 0.45, chroma 0.14: blue (hue 258) for negative, orange-brown (hue 40) for positive values;
+ *  - diverging-dark (over anatomy, above a threshold): two helices of chroma 0.122 from L 0.42 near zero to
+ *    L 0.86: deep to pale blue (hue 262 -> 200), brown to pale orange (hue 35 -> 88). It jumps at zero on
+ *    purpose: the sign of a voxel must be seen against grey tissue.
+ * Along each of these curves equal steps in t are equal distances. Blue and orange stay apart for red- and
+ * green-weak eyes, and lightness alone orders every curve, so they survive a black-and-white print. */
 #ifndef GY_REPORT_COLORMAP_H
 #define GY_REPORT_COLORMAP_H
 
 #include <stdint.h>
 
 typedef enum gy_colormap {
-    GY_MAP_SEQUENTIAL,      /* low light, high dark: tables and matrices on paper */
-    GY_MAP_SEQUENTIAL_DARK, /* the same curve from its dark end: pictures on black */
+    GY_MAP_SEQUENTIAL,      /* low near white, high deep blue: tables and matrices on paper */
+    GY_MAP_SEQUENTIAL_DARK, /* low dark, high pale yellow: pictures on black */
     GY_MAP_DIVERGING,       /* negative blue, zero near white, positive orange-brown */
-    GY_MAP_DIVERGING_DARK,  /* negative bright blue, zero dark grey, positive bright orange: on anatomy */
+    GY_MAP_DIVERGING_DARK,  /* negative blue, positive orange, brighter as they grow: over anatomy */
     GY_MAP_GREY             /* low black, high white, linear in OKLab lightness */
 } gy_colormap;
 

@@ -105,10 +105,13 @@ gy_status gy_figure_line(gy_ctx *ctx, const gy_line_chart *c, gy_figure *out) {
     } else
         gy_range_finish(&c->x, &xlo, &xhi);
 
-    double legend = gy_canvas_legend(NULL, c->series, c->n_series, 0);
+    gy_legend look = GY_LEGEND_LINE;
+    for (int64_t i = 0; i < c->n_series; i++)
+        if (c->series[i].n > MANY_POINTS) look = GY_LEGEND_DENSE;
+    double legend = gy_canvas_legend(NULL, c->series, c->n_series, look);
     gy_canvas cv;
-    gy_canvas_open(&cv, ctx, h, GY_FIGURE_WIDTH, 400 + legend, band ? c->error_is : NULL);
-    gy_canvas_legend(&cv, c->series, c->n_series, 0);
+    gy_canvas_open(&cv, ctx, h, GY_FIGURE_WIDTH, 400 + legend, (const char *const[2]){band ? c->error_is : NULL});
+    gy_canvas_legend(&cv, c->series, c->n_series, look);
     gy_plot p = {.left = 12, .right = GY_FIGURE_WIDTH - 62, .top = cv.top + legend + 8, .bottom = cv.height - 52};
     p.x = (gy_scale){.lo = xlo, .hi = xhi, .log = c->x.log};
     p.y = (gy_scale){.lo = ylo, .hi = yhi, .log = c->y.log};
@@ -119,7 +122,9 @@ gy_status gy_figure_line(gy_ctx *ctx, const gy_line_chart *c, gy_figure *out) {
         for (int64_t i = 0; i < c->n_series; i++) {
             const gy_series *s = &c->series[i];
             if (s->n == 0 || (pass == 0 && !s->lo)) continue;
-            GY_DRAW(&cv.t, pass ? "<path class=\"s% y q%\" d=\"" : "<path class=\"s% z\" d=\"",
+            GY_DRAW(&cv.t,
+                    pass ? look == GY_LEGEND_LINE ? "<path class=\"s% y q%\" d=\"" : "<path class=\"s% y n\" d=\""
+                         : "<path class=\"s% z\" d=\"",
                     (double)(i % GY_PALETTE_SIZE), (double)(i % 4));
             if (pass)
                 draw_line(&cv.t, &p, s);
@@ -176,7 +181,7 @@ gy_status gy_figure_bars(gy_ctx *ctx, const gy_bar_chart *c, gy_figure *out) {
     double rough = (GY_FIGURE_WIDTH - 120.0) / (double)c->n_bars;
     double foot = gy_names_height(names, c->n_bars, rough) + 26;
     gy_canvas cv;
-    gy_canvas_open(&cv, ctx, h, GY_FIGURE_WIDTH, 350 + foot, errors ? c->error_is : NULL);
+    gy_canvas_open(&cv, ctx, h, GY_FIGURE_WIDTH, 350 + foot, (const char *const[2]){errors ? c->error_is : NULL});
     gy_plot p = {.left = 12, .right = GY_FIGURE_WIDTH - 62, .top = cv.top + 8, .bottom = cv.height - foot};
     p.y = (gy_scale){.lo = lo, .hi = hi};
     gy_plot_axes(&cv, &p, NULL, &c->y, false);
@@ -232,10 +237,10 @@ gy_status gy_figure_scatter(gy_ctx *ctx, const gy_scatter *c, gy_figure *out) {
 
     char more[64] = "";
     if (every > 1) snprintf(more, sizeof more, "every %lldth point drawn", (long long)every);
-    double legend = gy_canvas_legend(NULL, c->series, c->n_series, 1);
+    double legend = gy_canvas_legend(NULL, c->series, c->n_series, GY_LEGEND_MARKER);
     gy_canvas cv;
-    gy_canvas_open(&cv, ctx, h, GY_FIGURE_WIDTH, 460 + legend, more);
-    gy_canvas_legend(&cv, c->series, c->n_series, 1);
+    gy_canvas_open(&cv, ctx, h, GY_FIGURE_WIDTH, 460 + legend, (const char *const[2]){more});
+    gy_canvas_legend(&cv, c->series, c->n_series, GY_LEGEND_MARKER);
     gy_plot p = {.left = 12, .right = GY_FIGURE_WIDTH - 62, .top = cv.top + legend + 8, .bottom = cv.height - 52};
     p.x = (gy_scale){.lo = xlo, .hi = xhi, .log = c->x.log};
     p.y = (gy_scale){.lo = ylo, .hi = yhi, .log = c->y.log};
@@ -305,7 +310,7 @@ gy_status gy_figure_histogram(gy_ctx *ctx, const gy_histogram *c, gy_figure *out
                  (long long)finite);
 
     gy_canvas cv;
-    gy_canvas_open(&cv, ctx, h, GY_FIGURE_WIDTH, 400, more);
+    gy_canvas_open(&cv, ctx, h, GY_FIGURE_WIDTH, 400, (const char *const[2]){more});
     gy_plot p = {.left = 12, .right = GY_FIGURE_WIDTH - 40, .top = cv.top + 28, .bottom = cv.height - 52};
     p.x = (gy_scale){.lo = xlo, .hi = xhi};
     p.y = (gy_scale){.lo = ylo, .hi = yhi * 1.06};

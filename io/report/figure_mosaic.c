@@ -251,6 +251,7 @@ gy_status gy_figure_mosaic(gy_ctx *ctx, const gy_mosaic *c, gy_figure *out) {
     if (st == GY_OK) st = grey_range(ctx, &v, c->base, &r.grey_lo, &r.grey_hi);
     if (st != GY_OK) return st;
     if (!c->map && c->value.lo < c->value.hi) r.grey_lo = c->value.lo, r.grey_hi = c->value.hi;
+    if (c->map) r.grey_hi = r.grey_lo + (r.grey_hi - r.grey_lo) / 0.85; /* no tissue as bright as the map's peaks */
     r.map_hi = c->value.hi;
     if (c->map && !(r.map_hi > 0)) {
         double lo, hi;
@@ -263,7 +264,7 @@ gy_status gy_figure_mosaic(gy_ctx *ctx, const gy_mosaic *c, gy_figure *out) {
     if (columns > c->n_slices) columns = c->n_slices;
     int64_t rows = (c->n_slices + columns - 1) / columns;
     extent(&v, c->base, &first, &last);
-    enum { GAP = 4, PAD = 10, BAR = 92, CAPTION = 20 };
+    enum { GAP = 10, PAD = 12, BAR = 92, CAPTION = 20 };
     double wide = (double)v.dim[v.across] * v.mm[v.across], tall = (double)v.dim[v.up] * v.mm[v.up];
     double w = (GY_FIGURE_WIDTH - 24.0 - BAR - 2 * PAD - GAP * (double)(columns - 1)) / (double)columns;
     w = fmin(fmin(w, 300), 360 * wide / tall);
@@ -271,22 +272,22 @@ gy_status gy_figure_mosaic(gy_ctx *ctx, const gy_mosaic *c, gy_figure *out) {
     double panel_h = (h + CAPTION + GAP) * (double)rows - GAP + 2 * PAD, panel_least = fmax(panel_h, 130);
 
     char num[GY_NUMBER_TEXT];
-    char *more = c->map && c->threshold > 0 ? gy_format(ctx, "%s, drawn where |value| is at least %s", c->base_is,
-                                                        gy_number_short(c->threshold, 3, num))
-                                            : gy_strdup(ctx, c->base_is);
-    if (!more) return GY_ERR_NOMEM;
+    char *drawn =
+        gy_format(ctx, "drawn where |%s| is at least %s", c->value.label, gy_number_short(c->threshold, 3, num));
+    if (!drawn) return GY_ERR_NOMEM;
     gy_canvas cv;
-    gy_canvas_open(&cv, ctx, &c->head, GY_FIGURE_WIDTH, GY_HEAD_HEIGHT + panel_least + 12, more);
-    gy_free(ctx, more);
+    gy_canvas_open(&cv, ctx, &c->head, GY_FIGURE_WIDTH, GY_HEAD_HEIGHT + panel_least + 12,
+                   (const char *const[2]){c->base_is, c->map && c->threshold > 0 ? drawn : NULL});
+    gy_free(ctx, drawn);
     double top = cv.top, left = 12;
     GY_DRAW(&cv.t, "<rect x=\"%\" y=\"%\" width=\"%\" height=\"%\" rx=\"6\" fill=\"#000\"/>", left, top, panel_w,
             panel_least);
     static const char *const low[] = {"L", "P", "I"}, *const high[] = {"R", "A", "S"};
     for (int64_t i = 0; st == GY_OK && i < c->n_slices; i++) {
-        int64_t k = i; /* ascending towards R, A, S */
+        /* ascending towards R, A, S */
         int64_t lo = v.sign[v.normal] > 0 ? first : v.dim[v.normal] - 1 - last;
         int64_t slice =
-            c->slices ? c->slices[i] : along(&v, v.normal, lo + ((2 * k + 1) * (last - first + 1)) / (2 * c->n_slices));
+            c->slices ? c->slices[i] : along(&v, v.normal, lo + ((2 * i + 1) * (last - first + 1)) / (2 * c->n_slices));
         double x = left + PAD + (double)(i % columns) * (w + GAP);
         double y = top + PAD + (double)(i / columns) * (h + CAPTION + GAP);
         gy_image img;
@@ -299,10 +300,8 @@ gy_status gy_figure_mosaic(gy_ctx *ctx, const gy_mosaic *c, gy_figure *out) {
         else
             gy_canvas_text(&cv, x + w / 2, y + h + 14, "e", GY_MIDDLE, 0, w, name);
         gy_free(ctx, name);
-        gy_canvas_text(&cv, x + 2, y + h / 2 + 4, "e b", GY_START, 0, 0,
-                       v.flip_across ? high[v.across] : low[v.across]);
-        gy_canvas_text(&cv, x + w - 2, y + h / 2 + 4, "e b", GY_END, 0, 0,
-                       v.flip_across ? low[v.across] : high[v.across]);
+        gy_canvas_text(&cv, x, y + 10, "e b", GY_START, 0, 0, v.flip_across ? high[v.across] : low[v.across]);
+        gy_canvas_text(&cv, x + w, y + 10, "e b", GY_END, 0, 0, v.flip_across ? low[v.across] : high[v.across]);
     }
     double bar = left + panel_w + 18, bar_h = fmin(panel_least - 16, 220), bar_top = top + (panel_least - bar_h) / 2;
     gy_chance none = gy_no_chance();

@@ -113,7 +113,7 @@ gy_status gy_figure_heatmap(gy_ctx *ctx, const gy_heatmap *c, gy_figure *out) {
 
     gy_canvas cv;
     gy_canvas_open(&cv, ctx, h, GY_FIGURE_WIDTH, GY_HEAD_HEIGHT + 12 + bar_h + foot,
-                   c->row_normalised ? "each row divided by its sum" : NULL);
+                   (const char *const[2]){c->row_normalised ? "each row divided by its sum" : NULL});
     double top = cv.top + 6, bottom = top + grid_h;
     if (c->rows > CELLS_AS_RECTS || c->cols > CELLS_AS_RECTS)
         st = draw_pixels(&cv, c, v, lo, hi, left, top, grid_w, grid_h);
@@ -159,7 +159,8 @@ gy_status gy_figure_pictures(gy_ctx *ctx, const gy_pictures *c, gy_figure *out) 
     char *more = gy_axis_text(ctx, &c->value);
     if (!more) return GY_ERR_NOMEM;
     gy_canvas cv;
-    gy_canvas_open(&cv, ctx, h, GY_FIGURE_WIDTH, GY_HEAD_HEIGHT + (double)rows * row_h + 6, more);
+    gy_canvas_open(&cv, ctx, h, GY_FIGURE_WIDTH, GY_HEAD_HEIGHT + (double)rows * row_h + 6,
+                   (const char *const[2]){more});
     gy_free(ctx, more);
     for (int64_t i = 0; i < c->n_images; i++) {
         const gy_image *m = &c->images[i];

@@ -156,10 +156,12 @@ void gy_plot_chance(gy_canvas *c, const gy_plot *p, gy_chance chance, bool on_x)
     if (chance.kind != GY_CHANCE_LEVEL || chance.level < s->lo || chance.level > s->hi) return;
     double at = gy_scale_at(s, chance.level);
     if (on_x) {
-        GY_DRAW(&c->t, "<path class=\"c\" d=\"M% %V%\"/>", at, p->bottom, p->top);
+        GY_DRAW(&c->t, "<path class=\"o\" d=\"M% %V%\"/><path class=\"c\" d=\"M% %V%\"/>", at, p->bottom, p->top, at,
+                p->bottom, p->top);
         gy_canvas_text(c, at, p->top - 6, "k h", GY_MIDDLE, 0, 0, "chance");
     } else {
-        GY_DRAW(&c->t, "<path class=\"c\" d=\"M% %H%\"/>", p->left, at, p->right);
+        GY_DRAW(&c->t, "<path class=\"o\" d=\"M% %H%\"/><path class=\"c\" d=\"M% %H%\"/>", p->left, at, p->right,
+                p->left, at, p->right);
         gy_canvas_text(c, p->right + 6, at + 4, "k", GY_START, 0, 0, "chance");
     }
 }
@@ -231,7 +233,9 @@ void gy_canvas_colorbar(gy_canvas *c, double x, double top, double bottom, gy_co
     if (!label)
         c->t.status = GY_ERR_NOMEM;
     else
-        gy_canvas_text(c, x + WIDTH + 56, (top + bottom) / 2, "l", GY_MIDDLE, 90, 1.6 * (bottom - top), label);
+        gy_canvas_text(
+            c, x + WIDTH + 22 + fmax(gy_ticks_width(&ticks), isfinite(chance_at) ? gy_canvas_width_of("chance") : 0),
+            (top + bottom) / 2, "l", GY_MIDDLE, 90, 1.6 * (bottom - top), label);
     gy_free(c->ctx, label);
 }
 

@@ -9,8 +9,8 @@ enum { MOST_PIXELS = 1 << 28 }; /* what our own reader accepts by default */
 static gy_status new_image(gy_ctx *ctx, int64_t height, int64_t width, int64_t channels, gy_image *out) {
     *out = (gy_image){0};
     uint64_t pixels = 0, bytes = 0;
-    if (height < 1 || width < 1 || !gy_mul_u64((uint64_t)height, (uint64_t)width, &pixels) ||
-        pixels > MOST_PIXELS || !gy_mul_u64(pixels, (uint64_t)channels, &bytes))
+    if (height < 1 || width < 1 || !gy_mul_u64((uint64_t)height, (uint64_t)width, &pixels) || pixels > MOST_PIXELS ||
+        !gy_mul_u64(pixels, (uint64_t)channels, &bytes))
         return gy_fail(ctx, GY_ERR_SHAPE, "picture: impossible size %lld x %lld pixels", (long long)width,
                        (long long)height);
     uint8_t *p = gy_calloc(ctx, (size_t)bytes, 1);

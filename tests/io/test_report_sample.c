@@ -327,10 +327,21 @@ static void every_kind_of_figure_stands_in_one_report(void **state) {
     put(ctx, r, NULL, bars(ctx, &f), &f);
     put(ctx, r, "confusion", confusion(ctx, &f), &f);
     static const char *const columns[] = {"method", "accuracy", "95 % interval", "parameters", "note"};
-    static const char *const cells[] = {
-        "chance",        "0.125", "n/a",         "0",      "always the same answer",
-        "ridge",         "0.68",  "0.64 - 0.72", "4,624",  "one \xce\xbb by inner folds",
-        "network, tiny", "0.70",  "0.66 - 0.74", "41,864", "two layers, dropout 0.3"};
+    static const char *const cells[] = {"chance",
+                                        "0.125",
+                                        "n/a",
+                                        "0",
+                                        "always the same answer",
+                                        "ridge",
+                                        "0.68",
+                                        "0.64 \xe2\x80\x93 0.72",
+                                        "4,624",
+                                        "one \xce\xbb by inner folds",
+                                        "network, tiny",
+                                        "0.70",
+                                        "0.66 \xe2\x80\x93 0.74",
+                                        "41,864",
+                                        "two layers, dropout 0.3"};
     const gy_table table = {.caption = "Accuracy (proportion of 864 held-out volumes) by method.",
                             .command = "gyrus eval runs/demo",
                             .columns = columns,
