@@ -3,6 +3,7 @@
 #include "../files.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 gy_chance gy_chance_at(double level) {
@@ -22,7 +23,7 @@ static bool said(const char *s) {
 gy_status gy_need(gy_ctx *ctx, const char *kind, const gy_figure_head *h, bool present, const char *member,
                   const char *why) {
     if (present) return GY_OK;
-    return gy_fail(ctx, GY_ERR_USAGE, "%s '%.80s': '%s' is missing: %s", kind, h->title ? h->title : "", member, why);
+    return gy_refuse(ctx, GY_ERR_USAGE, "%s '%.80s': '%s' is missing: %s", kind, h->title ? h->title : "", member, why);
 }
 
 gy_status gy_need_head(gy_ctx *ctx, const char *kind, const gy_figure_head *h) {
@@ -58,8 +59,8 @@ gy_status gy_need_axis(gy_ctx *ctx, const char *kind, const gy_figure_head *h, c
     st = gy_need(ctx, kind, h, said(a->unit), member, "expected a unit, or GY_NO_UNIT for a plain number");
     if (st != GY_OK) return st;
     if (!(isfinite(a->lo) && isfinite(a->hi) && a->lo <= a->hi) || (a->log && a->lo < a->hi && a->lo <= 0))
-        return gy_fail(ctx, GY_ERR_USAGE, "%s '%.80s': %s: expected a range lo <= hi%s, found %g to %g", kind, h->title,
-                       name, a->log ? " above zero (log)" : "", a->lo, a->hi);
+        return gy_refuse(ctx, GY_ERR_USAGE, "%s '%.80s': %s: expected a range lo <= hi%s, found %g to %g", kind,
+                         h->title, name, a->log ? " above zero (log)" : "", a->lo, a->hi);
     return GY_OK;
 }
 
@@ -116,29 +117,32 @@ static const char *side_words(gy_side s) {
     return NULL;
 }
 
-/* The i-th fact, owned; NULL when there is none of that number (or no memory). */
-static char *fact(gy_ctx *ctx, const gy_figure_head *h, const char *const remarks[2], int i) {
+enum { FACTS = 5, FACT_CAP = 100, FACT_BYTES = 512 };
+
+/* The i-th fact as raw text; NULL when there is none of that number. */
+static const char *fact(const gy_figure_head *h, const char *const remarks[2], int i, char buf[FACT_BYTES]) {
     char num[GY_NUMBER_TEXT];
     switch (i) {
-    case 0: return gy_format(ctx, "n = %lld %s", (long long)h->n, h->n_of);
+    case 0: snprintf(buf, FACT_BYTES, "n = %lld %s", (long long)h->n, h->n_of); return buf;
     case 1:
-        if (h->chance.kind != GY_CHANCE_LEVEL) return gy_strdup(ctx, "no chance level");
-        return gy_format(ctx, "chance %s", gy_number_short(h->chance.level, 3, num));
-    case 2: return side_words(h->side) ? gy_strdup(ctx, side_words(h->side)) : NULL;
-    default: return remarks && remarks[i - 3] && *remarks[i - 3] ? gy_strdup(ctx, remarks[i - 3]) : NULL;
+        if (h->chance.kind != GY_CHANCE_LEVEL) return "no chance level";
+        snprintf(buf, FACT_BYTES, "chance %s", gy_number_short(h->chance.level, 3, num));
+        return buf;
+    case 2: return side_words(h->side);
+    default: return remarks && remarks[i - 3] && *remarks[i - 3] ? remarks[i - 3] : NULL;
     }
 }
 
 /* Writes the facts in as many lines as they need, broken between facts; returns the number of lines. Called twice:
  * without a canvas to count, then to write. */
-static int facts(gy_canvas *c, gy_ctx *ctx, const gy_figure_head *h, const char *const remarks[2], double width) {
-    enum { FACTS = 5, CAP = 100 };
+static int facts(gy_canvas *c, const gy_figure_head *h, const char *const remarks[2], double width) {
     int line = 0;
     double x = 0;
     for (int i = 0; i < FACTS; i++) {
-        char *f = fact(ctx, h, remarks, i);
+        char buf[FACT_BYTES];
+        const char *f = fact(h, remarks, i, buf);
         if (!f) continue;
-        double w = FONT * gy_text_width(f, CAP), gap = FONT * 1.2;
+        double w = FONT * gy_text_width(f, FACT_CAP), gap = FONT * 1.2;
         bool first = x == 0, wrap = !first && x + gap + w > width - 24;
         if (wrap) line++;
         if (c) {
@@ -147,10 +151,9 @@ static int facts(gy_canvas *c, gy_ctx *ctx, const gy_figure_head *h, const char 
                 GY_DRAW(&c->t, "<text x=\"12\" y=\"%\" class=\"f\">", 43.0 + 16 * line);
             else
                 gy_text_put(&c->t, " \xc2\xb7 ");
-            gy_text_escaped(&c->t, f, CAP);
+            gy_text_escaped(&c->t, f, FACT_CAP);
         }
         x = (wrap || first ? 0 : x + gap) + w;
-        gy_free(ctx, f);
     }
     if (c) gy_text_put(&c->t, "</text>");
     return line + 1;
@@ -158,7 +161,7 @@ static int facts(gy_canvas *c, gy_ctx *ctx, const gy_figure_head *h, const char 
 
 void gy_canvas_open(gy_canvas *c, gy_ctx *ctx, const gy_figure_head *h, double width, double height,
                     const char *const remarks[2]) {
-    double extra = 16 * (facts(NULL, ctx, h, remarks, width) - 1);
+    double extra = 16 * (facts(NULL, h, remarks, width) - 1);
     *c = (gy_canvas){.ctx = ctx, .width = width, .height = height + extra, .top = GY_HEAD_HEIGHT + extra};
     gy_text *t = &c->t;
     gy_text_init(t, ctx);
@@ -180,7 +183,7 @@ void gy_canvas_open(gy_canvas *c, gy_ctx *ctx, const gy_figure_head *h, double w
     gy_text_put(t, "<text x=\"12\" y=\"24\" class=\"t\">");
     gy_text_escaped(t, h->title, 82);
     gy_text_put(t, "</text>");
-    facts(c, ctx, h, remarks, width);
+    facts(c, h, remarks, width);
 }
 
 gy_status gy_canvas_close(gy_canvas *c, const gy_figure_head *h, gy_status st, gy_figure *out) {

@@ -44,7 +44,7 @@ gy_rgb gy_colormap_at(gy_colormap map, double t) {
     t = t > 0 ? (t < 1 ? t : 1) : 0;
     double r = fabs(2 * t - 1); /* distance from the centre of a diverging map */
     switch (map) {
-    case GY_MAP_SEQUENTIAL: return between((lch){0.97, 0, 262}, (lch){0.30, 0.12, 262}, t);
+    case GY_MAP_SEQUENTIAL: return between((lch){0.97, 0, 262}, (lch){0.36, 0.16, 262}, t);
     case GY_MAP_SEQUENTIAL_DARK: return between((lch){0.28, 0.094, 285}, (lch){0.95, 0.094, 105}, t);
     case GY_MAP_DIVERGING:
         return t < 0.5 ? between((lch){0.96, 0, 258}, (lch){0.45, 0.14, 258}, r)

@@ -2,7 +2,7 @@
  *
  * The maps are curves in OKLab (B. Ottosson, "A perceptual color space for image processing", 2020),
  * a space in which equal distances look about equally large:
- *  - sequential (on paper): a straight line from near white (L 0.97) to deep blue (L 0.30, chroma 0.12, hue 262);
+ *  - sequential (on paper): a straight line from near white (L 0.97) to deep blue (L 0.36, chroma 0.16, hue 262);
  *  - sequential-dark (on black): a helix of constant chroma 0.094; lightness 0.28 -> 0.95 and hue 285 -> 105
  *    degrees (deep blue, teal, pale yellow) both run linearly;
  *  - diverging (on paper): two straight arms of equal length and lightness from a neutral centre (L 0.96) to

@@ -84,8 +84,8 @@ gy_status gy_figure_line(gy_ctx *ctx, const gy_line_chart *c, gy_figure *out) {
     for (int64_t i = 0; i < c->n_series; i++) {
         const gy_series *s = &c->series[i];
         if (!s->lo != !s->hi)
-            return gy_fail(ctx, GY_ERR_USAGE, "%s '%.80s': series.lo and series.hi: expected both or none", kind,
-                           h->title);
+            return gy_refuse(ctx, GY_ERR_USAGE, "%s '%.80s': series.lo and series.hi: expected both or none", kind,
+                             h->title);
         band = band || s->lo;
         double ends[2] = {1, (double)s->n};
         gy_range_add(s->x ? s->x : ends, s->x ? s->n : s->n > 0 ? 2 : 0, c->x.log, &xlo, &xhi);
@@ -148,8 +148,8 @@ gy_status gy_figure_bars(gy_ctx *ctx, const gy_bar_chart *c, gy_figure *out) {
     if (st == GY_OK) st = gy_need(ctx, kind, h, c->bars && c->n_bars > 0, "bars", "expected at least one");
     if (st != GY_OK) return st;
     if (c->y.log)
-        return gy_fail(ctx, GY_ERR_USAGE, "%s '%.80s': y.log: a bar starts at zero, which a log axis lacks", kind,
-                       h->title);
+        return gy_refuse(ctx, GY_ERR_USAGE, "%s '%.80s': y.log: a bar starts at zero, which a log axis lacks", kind,
+                         h->title);
     double lo = 0, hi = 0;
     bool errors = false;
     const char **names = gy_calloc(ctx, (size_t)c->n_bars, sizeof *names);
@@ -280,8 +280,9 @@ gy_status gy_figure_histogram(gy_ctx *ctx, const gy_histogram *c, gy_figure *out
                      "observed_is", "expected a finite observed value and what it is");
     if (st != GY_OK) return st;
     if (c->x.log || c->bins < 0 || c->bins > 1000)
-        return gy_fail(ctx, GY_ERR_USAGE, "%s '%.80s': expected a linear x axis and 0 to 1000 bins, found %s and %lld",
-                       kind, h->title, c->x.log ? "log" : "linear", (long long)c->bins);
+        return gy_refuse(ctx, GY_ERR_USAGE,
+                         "%s '%.80s': expected a linear x axis and 0 to 1000 bins, found %s and %lld", kind, h->title,
+                         c->x.log ? "log" : "linear", (long long)c->bins);
     double lo = 1, hi = 0;
     gy_range_add(c->values, c->n_values, false, &lo, &hi);
     if (lo >= hi) lo = lo > hi ? 0 : lo - 0.5, hi = lo + 1; /* nothing, or one value */

@@ -23,15 +23,15 @@ gy_status gy_orientation_of(gy_ctx *ctx, const double affine[3][4], char out[4])
     for (int j = 0; j < 3; j++) { /* columns scaled to length 1: only their directions matter */
         double len = sqrt(affine[0][j] * affine[0][j] + affine[1][j] * affine[1][j] + affine[2][j] * affine[2][j]);
         if (!(len > 0) || !isfinite(len))
-            return gy_fail(ctx, GY_ERR_NUMERIC,
-                           "orientation: column %d of the affine: expected finite numbers, not all "
-                           "zero, found length %g",
-                           j, len);
+            return gy_refuse(ctx, GY_ERR_NUMERIC,
+                             "orientation: column %d of the affine: expected finite numbers, not all "
+                             "zero, found length %g",
+                             j, len);
         for (int i = 0; i < 3; i++) m[i][j] = affine[i][j] / len;
     }
     double det = m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1]) - m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0]) +
                  m[0][2] * (m[1][0] * m[2][1] - m[1][1] * m[2][0]);
-    if (fabs(det) < 1e-6) return gy_fail(ctx, GY_ERR_NUMERIC, "orientation: the affine is singular (%g)", det);
+    if (fabs(det) < 1e-6) return gy_refuse(ctx, GY_ERR_NUMERIC, "orientation: the affine is singular (%g)", det);
     /* Of the six ways to pair indices with directions, the one with the largest product of cosines. */
     static const int ways[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
     double best = -1;
@@ -62,10 +62,10 @@ static gy_status make_view(gy_ctx *ctx, const gy_mosaic *c, view *v) {
     for (int j = 0; j < 3; j++) {
         int axis, sign;
         if (strlen(o) != 3 || !letter(o[j], &axis, &sign) || seen[axis])
-            return gy_fail(ctx, GY_ERR_USAGE,
-                           "brain slices '%.80s': 'orientation': expected three letters, one each of "
-                           "R/L, A/P, S/I, such as \"RAS\", found \"%.8s\"",
-                           title, o);
+            return gy_refuse(ctx, GY_ERR_USAGE,
+                             "brain slices '%.80s': 'orientation': expected three letters, one each of "
+                             "R/L, A/P, S/I, such as \"RAS\", found \"%.8s\"",
+                             title, o);
         seen[axis] = true;
         v->array_axis[axis] = j;
         v->sign[axis] = sign;
@@ -77,10 +77,10 @@ static gy_status make_view(gy_ctx *ctx, const gy_mosaic *c, view *v) {
         gy_status st = gy_orientation_of(ctx, c->affine, found);
         if (st != GY_OK) return st;
         if (strcmp(found, o) != 0)
-            return gy_fail(ctx, GY_ERR_USAGE,
-                           "brain slices '%.80s': 'orientation' says %s, but the affine says %s: one of "
-                           "them has the sides wrong",
-                           title, o, found);
+            return gy_refuse(ctx, GY_ERR_USAGE,
+                             "brain slices '%.80s': 'orientation' says %s, but the affine says %s: one of "
+                             "them has the sides wrong",
+                             title, o, found);
     }
     bool given = c->stride[0] || c->stride[1] || c->stride[2];
     int64_t order[3] = {1, c->dim[0], c->dim[0] * c->dim[1]};
@@ -227,14 +227,14 @@ static gy_status check(gy_ctx *ctx, const gy_mosaic *c) {
     if (st != GY_OK) return st;
     for (int i = 0; i < 3; i++)
         if (c->dim[i] < 1 || c->dim[i] > 4096 || c->plane > GY_PLANE_SAGITTAL || c->n_slices > 400)
-            return gy_fail(ctx, GY_ERR_SHAPE,
-                           "brain slices '%.80s': expected sizes from 1 to 4096 and at most 400 slices, "
-                           "found %lld x %lld x %lld and %lld",
-                           h->title, (long long)c->dim[0], (long long)c->dim[1], (long long)c->dim[2],
-                           (long long)c->n_slices);
+            return gy_refuse(ctx, GY_ERR_SHAPE,
+                             "brain slices '%.80s': expected sizes from 1 to 4096 and at most 400 slices, "
+                             "found %lld x %lld x %lld and %lld",
+                             h->title, (long long)c->dim[0], (long long)c->dim[1], (long long)c->dim[2],
+                             (long long)c->n_slices);
     if (c->value.log || !(c->threshold >= 0))
-        return gy_fail(ctx, GY_ERR_USAGE,
-                       "brain slices '%.80s': expected a linear value axis and a threshold of at least 0", h->title);
+        return gy_refuse(ctx, GY_ERR_USAGE,
+                         "brain slices '%.80s': expected a linear value axis and a threshold of at least 0", h->title);
     return GY_OK;
 }
 
@@ -246,8 +246,8 @@ gy_status gy_figure_mosaic(gy_ctx *ctx, const gy_mosaic *c, gy_figure *out) {
     if (st == GY_OK) st = make_view(ctx, c, &v);
     for (int64_t i = 0; st == GY_OK && c->slices && i < c->n_slices; i++)
         if (c->slices[i] < 0 || c->slices[i] >= v.dim[v.normal])
-            st = gy_fail(ctx, GY_ERR_SHAPE, "brain slices '%.80s': slice %lld: expected 0 to %lld", c->head.title,
-                         (long long)c->slices[i], (long long)v.dim[v.normal] - 1);
+            st = gy_refuse(ctx, GY_ERR_SHAPE, "brain slices '%.80s': slice %lld: expected 0 to %lld", c->head.title,
+                           (long long)c->slices[i], (long long)v.dim[v.normal] - 1);
     if (st == GY_OK) st = grey_range(ctx, &v, c->base, &r.grey_lo, &r.grey_hi);
     if (st != GY_OK) return st;
     if (!c->map && c->value.lo < c->value.hi) r.grey_lo = c->value.lo, r.grey_hi = c->value.hi;

@@ -92,10 +92,10 @@ gy_status gy_figure_heatmap(gy_ctx *ctx, const gy_heatmap *c, gy_figure *out) {
     if (st == GY_OK) st = gy_need(ctx, kind, h, c->values != NULL, "values", "expected rows x cols numbers");
     if (st != GY_OK) return st;
     if (c->rows < 1 || c->cols < 1 || c->rows > 16384 || c->cols > 16384 || c->value.log)
-        return gy_fail(ctx, GY_ERR_SHAPE,
-                       "%s '%.80s': expected 1 to 16384 rows and columns on a linear scale, found "
-                       "%lld x %lld",
-                       kind, h->title, (long long)c->rows, (long long)c->cols);
+        return gy_refuse(ctx, GY_ERR_SHAPE,
+                         "%s '%.80s': expected 1 to 16384 rows and columns on a linear scale, found "
+                         "%lld x %lld",
+                         kind, h->title, (long long)c->rows, (long long)c->cols);
     double *v = shown_values(ctx, c), lo, hi;
     if (!v) return GY_ERR_NOMEM;
     heat_range(c, v, &lo, &hi);
@@ -147,10 +147,10 @@ gy_status gy_figure_pictures(gy_ctx *ctx, const gy_pictures *c, gy_figure *out) 
     for (int64_t i = 0; i < c->n_images; i++) {
         const gy_image *m = &c->images[i];
         if (m->width < 1 || m->height < 1 || m->bit_depth != 8 || !m->pixels)
-            return gy_fail(ctx, GY_ERR_SHAPE,
-                           "%s '%.80s': picture %lld: expected 8-bit pixels, found %lld x %lld of %d "
-                           "bits",
-                           kind, h->title, (long long)i, (long long)m->width, (long long)m->height, m->bit_depth);
+            return gy_refuse(ctx, GY_ERR_SHAPE,
+                             "%s '%.80s': picture %lld: expected 8-bit pixels, found %lld x %lld of %d "
+                             "bits",
+                             kind, h->title, (long long)i, (long long)m->width, (long long)m->height, m->bit_depth);
         aspect = fmax(aspect, (double)m->height / (double)m->width);
     }
     enum { GAP = 10 };

@@ -50,10 +50,10 @@ static gy_status settle(gy_report *r) {
 
 gy_status gy_report_new(gy_ctx *ctx, gy_report_args args, gy_report **out) {
     *out = NULL;
-    if (!said(args.title)) return gy_fail(ctx, GY_ERR_USAGE, "report: 'title' is missing");
+    if (!said(args.title)) return gy_refuse(ctx, GY_ERR_USAGE, "report: 'title' is missing");
     if (!said(args.command))
-        return gy_fail(ctx, GY_ERR_USAGE,
-                       "report '%.80s': 'command' is missing: expected the command line that writes it", args.title);
+        return gy_refuse(ctx, GY_ERR_USAGE,
+                         "report '%.80s': 'command' is missing: expected the command line that writes it", args.title);
     gy_report *r = gy_calloc(ctx, 1, sizeof *r);
     if (!r) return GY_ERR_NOMEM;
     r->ctx = ctx;
@@ -91,9 +91,9 @@ static panel *find_panel(gy_report *r, const char *name) {
 gy_status gy_report_plan(gy_report *r, const char *name, const char *shows) {
     if (r->status != GY_OK) return r->status;
     if (!said(name) || !said(shows))
-        return stick(r, gy_fail(r->ctx, GY_ERR_USAGE, "report: a planned panel needs a name and what it shows"));
+        return stick(r, gy_refuse(r->ctx, GY_ERR_USAGE, "report: a planned panel needs a name and what it shows"));
     if (find_panel(r, name))
-        return stick(r, gy_fail(r->ctx, GY_ERR_USAGE, "report: panel '%.80s' is planned twice", name));
+        return stick(r, gy_refuse(r->ctx, GY_ERR_USAGE, "report: panel '%.80s' is planned twice", name));
     panel *p = gy_arena_alloc(&r->strings, sizeof *p);
     if (!p) return stick(r, GY_ERR_NOMEM);
     p->name = gy_arena_strdup(&r->strings, name);
@@ -115,11 +115,11 @@ static gy_status settle_panel(gy_report *r, const char *name, panel **out) {
             if (*known) strcat(known, ", ");
             strcat(known, q->name);
         }
-        return stick(r, gy_fail(r->ctx, GY_ERR_USAGE, "report: panel '%.80s' was not planned; planned: %s", name,
-                                *known ? known : "none"));
+        return stick(r, gy_refuse(r->ctx, GY_ERR_USAGE, "report: panel '%.80s' was not planned; planned: %s", name,
+                                  *known ? known : "none"));
     }
     if (p->settled)
-        return stick(r, gy_fail(r->ctx, GY_ERR_USAGE, "report: panel '%.80s' is filled or explained already", name));
+        return stick(r, gy_refuse(r->ctx, GY_ERR_USAGE, "report: panel '%.80s' is filled or explained already", name));
     p->settled = true;
     if (out) *out = p;
     return GY_OK;
@@ -136,7 +136,7 @@ static void explanation(gy_text *t, const char *shows, const char *reason) {
 gy_status gy_report_explain(gy_report *r, const char *name, const char *reason) {
     if (r->status != GY_OK) return r->status;
     if (!name || !said(reason))
-        return stick(r, gy_fail(r->ctx, GY_ERR_USAGE, "report: an explanation needs a panel and a reason"));
+        return stick(r, gy_refuse(r->ctx, GY_ERR_USAGE, "report: an explanation needs a panel and a reason"));
     panel *p;
     if (settle_panel(r, name, &p) != GY_OK) return r->status;
     explanation(&r->body, p->shows, reason);
@@ -159,15 +159,16 @@ static gy_status add_entry(gy_report *r, entry ***end, const char *name, const c
 gy_status gy_report_fact(gy_report *r, const char *name, const char *value) {
     if (r->status != GY_OK) return r->status;
     if (!said(name) || !said(value))
-        return stick(r, gy_fail(r->ctx, GY_ERR_USAGE, "report: a fact needs a name and a value, found '%.80s': '%.80s'",
-                                name ? name : "", value ? value : ""));
+        return stick(r,
+                     gy_refuse(r->ctx, GY_ERR_USAGE, "report: a fact needs a name and a value, found '%.80s': '%.80s'",
+                               name ? name : "", value ? value : ""));
     return add_entry(r, &r->facts_end, name, value);
 }
 
 gy_status gy_report_term(gy_report *r, const char *term, const char *meaning) {
     if (r->status != GY_OK) return r->status;
     if (!said(term) || !said(meaning))
-        return stick(r, gy_fail(r->ctx, GY_ERR_USAGE, "report: a glossary term needs a name and a meaning"));
+        return stick(r, gy_refuse(r->ctx, GY_ERR_USAGE, "report: a glossary term needs a name and a meaning"));
     for (entry *e = r->terms; e; e = e->next)
         if (!strcmp(e->name, term)) return GY_OK;
     return add_entry(r, &r->terms_end, term, meaning);
@@ -202,9 +203,9 @@ static void inline_text(gy_report *r, gy_text *t, const char *s, size_t n) {
 
 gy_status gy_report_section(gy_report *r, const char *heading) {
     if (r->status != GY_OK) return r->status;
-    if (!said(heading)) return stick(r, gy_fail(r->ctx, GY_ERR_USAGE, "report: a section needs a heading"));
+    if (!said(heading)) return stick(r, gy_refuse(r->ctx, GY_ERR_USAGE, "report: a section needs a heading"));
     if (r->in_details)
-        return stick(r, gy_fail(r->ctx, GY_ERR_USAGE, "report: section '%.80s' starts inside details", heading));
+        return stick(r, gy_refuse(r->ctx, GY_ERR_USAGE, "report: section '%.80s' starts inside details", heading));
     r->sections++;
     GY_DRAW(&r->body, "<h2 id=\"s%\"><span class=\"no\">%</span>", (double)r->sections, (double)r->sections);
     gy_text_escaped(&r->body, heading, CAP_LINE);
@@ -233,7 +234,7 @@ gy_status gy_report_text(gy_report *r, const char *text) {
 
 gy_status gy_report_formula(gy_report *r, const char *formula, const char *meaning) {
     if (r->status != GY_OK) return r->status;
-    if (!said(formula)) return stick(r, gy_fail(r->ctx, GY_ERR_USAGE, "report: a formula is empty"));
+    if (!said(formula)) return stick(r, gy_refuse(r->ctx, GY_ERR_USAGE, "report: a formula is empty"));
     gy_text_put(&r->body, "<div class=\"formula\"><div class=\"eq\">");
     gy_text_escaped(&r->body, formula, CAP_TEXT);
     gy_text_put(&r->body, "</div>");
@@ -263,7 +264,7 @@ static void caption(gy_report *r, const char *word, int64_t number, const char *
 gy_status gy_report_figure(gy_report *r, const char *name, const gy_figure *f) {
     if (r->status != GY_OK) return r->status;
     if (!f->svg || !f->caption || !f->command)
-        return stick(r, gy_fail(r->ctx, GY_ERR_USAGE, "report: figure for panel '%.80s' is empty", name ? name : ""));
+        return stick(r, gy_refuse(r->ctx, GY_ERR_USAGE, "report: figure for panel '%.80s' is empty", name ? name : ""));
     if (settle_panel(r, name, NULL) != GY_OK) return r->status;
     r->figures++;
     if (f->svg_size > r->largest) {
@@ -294,8 +295,8 @@ gy_status gy_report_table(gy_report *r, const char *name, const gy_table *tb) {
                           : (!tb->cells && tb->n_rows > 0) || tb->n_rows < 0 ? "cells"
                                                                              : NULL;
     if (missing)
-        return stick(r, gy_fail(r->ctx, GY_ERR_USAGE, "report: table '%.80s': '%s' is missing",
-                                tb->caption ? tb->caption : "", missing));
+        return stick(r, gy_refuse(r->ctx, GY_ERR_USAGE, "report: table '%.80s': '%s' is missing",
+                                  tb->caption ? tb->caption : "", missing));
     if (settle_panel(r, name, NULL) != GY_OK) return r->status;
     gy_text *t = &r->body;
     r->tables++;
@@ -327,8 +328,8 @@ gy_status gy_report_table(gy_report *r, const char *name, const gy_table *tb) {
 gy_status gy_report_details(gy_report *r, const char *summary) {
     if (r->status != GY_OK) return r->status;
     if (r->in_details || !said(summary))
-        return stick(r, gy_fail(r->ctx, GY_ERR_USAGE, "report: details '%.80s': %s", summary ? summary : "",
-                                r->in_details ? "do not nest" : "the summary is missing"));
+        return stick(r, gy_refuse(r->ctx, GY_ERR_USAGE, "report: details '%.80s': %s", summary ? summary : "",
+                                  r->in_details ? "do not nest" : "the summary is missing"));
     r->in_details = true;
     gy_text_put(&r->body, "<details><summary>");
     gy_text_escaped(&r->body, summary, CAP_LINE);
@@ -338,7 +339,7 @@ gy_status gy_report_details(gy_report *r, const char *summary) {
 
 gy_status gy_report_details_end(gy_report *r) {
     if (r->status != GY_OK) return r->status;
-    if (!r->in_details) return stick(r, gy_fail(r->ctx, GY_ERR_USAGE, "report: details end where none began"));
+    if (!r->in_details) return stick(r, gy_refuse(r->ctx, GY_ERR_USAGE, "report: details end where none began"));
     r->in_details = false;
     gy_text_put(&r->body, "</details>\n");
     return settle(r);
@@ -410,10 +411,10 @@ gy_status gy_report_bytes(gy_report *r, char **html, size_t *size) {
                     "</main>\n</body>\n</html>\n");
     gy_status st = gy_text_take(&t, html, size);
     if (st == GY_OK && *size > GY_REPORT_MAX_BYTES) {
-        st = gy_fail(r->ctx, GY_ERR_USAGE,
-                     "report '%.80s': %zu bytes, expected at most %d; the largest figure is '%.80s' with %llu bytes",
-                     r->title, *size, GY_REPORT_MAX_BYTES, r->largest_title ? r->largest_title : "none",
-                     (unsigned long long)r->largest);
+        st = gy_refuse(r->ctx, GY_ERR_USAGE,
+                       "report '%.80s': %zu bytes, expected at most %d; the largest figure is '%.80s' with %llu bytes",
+                       r->title, *size, GY_REPORT_MAX_BYTES, r->largest_title ? r->largest_title : "none",
+                       (unsigned long long)r->largest);
         gy_free(r->ctx, *html);
         *html = NULL;
     }

@@ -27,7 +27,7 @@ static const char *const REPORT_STYLE[] = {
     "code,pre{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace;font-size:.84em}"
     "p code,dd code,li code{background:var(--wash);border-radius:4px;padding:.1em .32em}"
     "a{color:var(--link);text-decoration-thickness:1px;text-underline-offset:2px}"
-    ".facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(205px,1fr));gap:0 28px;margin:32px 0 "
+    ".facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(165px,1fr));gap:0 28px;margin:32px 0 "
     "0;padding:0;"
     "border-top:2px solid var(--ink);font-size:14px;line-height:1.45}"
     ".facts div{padding:9px 0;border-bottom:1px solid var(--line);min-width:0}"
@@ -63,7 +63,8 @@ static const char *const REPORT_STYLE[] = {
     "color:var(--soft)}"
     "@media (max-width:600px){body{font-size:16px}main{padding:32px 16px 48px}.lead{font-size:18px}}"
     "@media print{body{font-size:10.5pt}main{max-width:none;padding:0}nav{display:none}a{color:inherit;"
-    "text-decoration:none}h2{break-after:avoid}figure,.formula,.panel,tr{break-inside:avoid}"
-    ".draw{overflow:visible;border:0}.draw svg{min-width:0}@page{margin:20mm}}"};
+    "text-decoration:none}h2{break-after:avoid}dt{break-after:avoid}figure,.formula,.panel,tr{break-inside:avoid}"
+    ".facts,figcaption,table{font-size:9pt}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}"
+    ".draw{overflow:visible;border:0}.draw svg{min-width:0;width:80%;margin:0 auto}@page{margin:20mm}}"};
 
 #endif

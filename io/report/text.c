@@ -159,6 +159,15 @@ void gy_text_base64(gy_text *t, const uint8_t *p, size_t n) {
     gy_text_bytes(t, out, fill);
 }
 
+gy_status gy_refuse(gy_ctx *ctx, gy_status status, const char *fmt, ...) {
+    char raw[1024], shown[2048];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(raw, sizeof raw, fmt, ap);
+    va_end(ap);
+    return gy_fail(ctx, status, "%s", gy_show_text(raw, strlen(raw), shown, sizeof shown));
+}
+
 /* ---- numbers ---- */
 
 /* printf follows the locale of the program we live in; a comma would break every coordinate. */

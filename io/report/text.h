@@ -33,6 +33,9 @@ void gy_text_base64(gy_text *t, const uint8_t *p, size_t n); /* RFC 4648, sectio
 /* Hands the text over (never NULL on GY_OK) or frees it and returns the first failure. */
 gy_status gy_text_take(gy_text *t, char **out, size_t *size) GY_MUST_CHECK;
 
+/* gy_fail for messages that quote strangers' strings: what a terminal would act on is shown as \xNN. */
+gy_status gy_refuse(gy_ctx *ctx, gy_status status, const char *fmt, ...) GY_PRINTF(3, 4);
+
 /* Number to text in buf of GY_NUMBER_TEXT bytes, decimal point always '.', "-0" written as "0", NaN
  * as "n/a": exactly `decimals` digits (0..9) after the point; %g style beyond 1e9. Returns buf. */
 #define GY_NUMBER_TEXT 40
