@@ -461,24 +461,38 @@ static gy_status load_head(const gy_bytes *file, uint64_t want, head *h) {
     return s;
 }
 
-/* Opens the .img that belongs to a .hdr, compressed or not. */
+/* The other file of a pair, compressed or not; *out is NULL when `path` does not end in `from`. Where neither
+ * exists, the likelier name comes back. */
+static gy_status find_sibling(gy_ctx *ctx, const char *path, const char *from, const char *to, char **out) {
+    gy_error_clear(ctx);
+    *out = nifti_sibling(ctx, path, from, to);
+    if (!*out) return gy_error_status(ctx);
+    if (gy_path_exists(*out)) return GY_OK;
+    bool packed = gy_path_has_suffix(*out, ".gz");
+    char *other = gy_format(ctx, packed ? "%s" : "%s.gz", *out);
+    if (!other) {
+        gy_free(ctx, *out);
+        *out = NULL;
+        return GY_ERR_NOMEM;
+    }
+    if (packed) other[strlen(other) - 3] = 0;
+    char *unwanted = gy_path_exists(other) ? *out : other;
+    if (unwanted == *out) *out = other;
+    gy_free(ctx, unwanted);
+    return GY_OK;
+}
+
+/* Opens the .img that belongs to a .hdr. */
 static gy_status open_pair(const gy_bytes *header, gy_bytes *out) {
     gy_ctx *ctx = header->ctx;
-    char *img = nifti_sibling(ctx, header->path, "hdr", "img");
-    if (!img) {
-        if (gy_error_status(ctx) == GY_ERR_NOMEM) return GY_ERR_NOMEM;
+    char *img;
+    gy_status s = find_sibling(ctx, header->path, "hdr", "img", &img);
+    if (s != GY_OK) return s;
+    if (!img)
         return gy_bytes_fail(
             header, 344, "magic \"ni1\" says that the voxels are in an .img file, but this name does not end in .hdr");
-    }
-    size_t n = strlen(img);
-    bool packed = gy_path_has_suffix(img, ".gz");
-    char *other = packed ? gy_strdup(ctx, img) : gy_format(ctx, "%s.gz", img);
-    gy_status s = other ? GY_OK : GY_ERR_NOMEM;
-    if (other && packed) other[n - 3] = 0;
-    if (s == GY_OK && !gy_path_exists(img) && !gy_path_exists(other))
-        s = gy_fail(ctx, GY_ERR_IO, "%s: the voxels' file %s is not there", header->path, img);
-    if (s == GY_OK) s = gy_bytes_open(ctx, gy_path_exists(img) ? img : other, &header->limits, out);
-    gy_free(ctx, other);
+    s = gy_path_exists(img) ? gy_bytes_open(ctx, img, &header->limits, out)
+                            : gy_fail(ctx, GY_ERR_IO, "%s: the voxels' file %s is not there", header->path, img);
     gy_free(ctx, img);
     return s;
 }
@@ -522,11 +536,10 @@ static gy_status read_header(const head *h, gy_nifti *out) {
 
 gy_status gy_nifti_open(gy_ctx *ctx, const char *path, const gy_limits *limits, gy_nifti *out) {
     memset(out, 0, sizeof *out);
-    gy_error_clear(ctx);
     gy_bytes file = {0};
     head h = {0};
-    char *header = nifti_sibling(ctx, path, "img", "hdr");
-    gy_status s = gy_error_status(ctx);
+    char *header;
+    gy_status s = find_sibling(ctx, path, "img", "hdr", &header);
     if (s == GY_OK) s = gy_bytes_open(ctx, header ? header : path, limits, &file);
     if (s == GY_OK) s = load_head(&file, NIFTI_HEADER_MAX, &h);
     if (s == GY_OK) s = identify(&h, out);

@@ -30,8 +30,8 @@ const nifti_type *nifti_type_of_dtype(gy_dtype dtype);
 
 enum { NIFTI_EXTENDER = 4, NIFTI_MAX_NDIM = 7, NIFTI_HEADER_MAX = 540 + NIFTI_EXTENDER };
 
-/* "a/b.IMG.gz" with from "img", to "hdr" -> "a/b.HDR.gz"; NULL without a message when the stem does not end in
- * `from`, NULL with GY_ERR_NOMEM otherwise. */
+/* "a/b.IMG.gz", from "img", to "hdr" -> "a/b.HDR.gz" (owned). NULL when the name does not end in `from`: then
+ * no message is recorded; or when memory is out: then one is. */
 char *nifti_sibling(gy_ctx *ctx, const char *path, const char *from, const char *to);
 
 #endif

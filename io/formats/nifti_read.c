@@ -158,8 +158,8 @@ gy_status gy_nifti_read_volumes(gy_nifti *img, int64_t first, int64_t count, gy_
                        img->file.path, img->ndim);
     if (first < 0 || count < 1 || count > shape.dim[0] || first > shape.dim[0] - count)
         return gy_fail(img->file.ctx, GY_ERR_USAGE,
-                       "%s: volumes %" PRId64 " to %" PRId64 " asked for, the file has 0 to %" PRId64, img->file.path,
-                       first, first + (count - 1), shape.dim[0] - 1);
+                       "%s: %" PRId64 " volumes from number %" PRId64 " on asked for, the file has 0 to %" PRId64,
+                       img->file.path, count, first, shape.dim[0] - 1);
     int64_t volume = gy_shape_count(shape) / shape.dim[0];
     shape.dim[0] = count;
     gy_status s = prepare(img, dtype, out);

@@ -173,7 +173,7 @@ static gy_status put_gzip(gy_ctx *ctx, gy_writer *w, const uint8_t *header, size
     uint8_t *whole = gy_malloc(ctx, n + bytes), *packed = NULL;
     if (!whole) return GY_ERR_NOMEM;
     if (n) memcpy(whole, header, n);
-    if (gy_host_is_little_endian())
+    if (bytes && gy_host_is_little_endian())
         memcpy(whole + n, t->data, bytes);
     else
         for (size_t i = 0; i < bytes; i++)
@@ -198,7 +198,6 @@ static gy_status stage(gy_ctx *ctx, const char *path, const uint8_t *header, siz
 }
 
 gy_status gy_nifti_write(gy_ctx *ctx, const char *path, const gy_tensor *t, gy_nifti_write_args args) {
-    gy_error_clear(ctx);
     gy_status s = check(ctx, path, t, &args);
     if (s != GY_OK) return s;
     bool small = true;

@@ -3,6 +3,7 @@
 
 #include "../files.h"
 
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -11,7 +12,8 @@
 char *gy_number_text(double x, char buf[32]) {
     if (isnan(x)) return strcpy(buf, "nan");
     if (isinf(x)) return strcpy(buf, x < 0 ? "-inf" : "inf");
-    for (int digits = 15; digits <= 17; digits++) {
+    /* Any decimal of 15 digits comes back from a normal double; a subnormal one has fewer digits to give. */
+    for (int digits = fabs(x) < DBL_MIN ? 1 : 15; digits <= 17; digits++) {
         snprintf(buf, 32, "%.*g", digits, x);
         /* printf writes the decimal mark of the user's locale, maybe of several bytes; files have a point. */
         char *to = buf;
