@@ -3,6 +3,7 @@
  * into primitives, which are differentiated in its place: so a fused backward operator needs no rule of its
  * own, and any order of derivative is exact. */
 #include "op.h"
+#include "ops/fused.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -35,13 +36,21 @@ gy_t gy_sum_to(gy_t x, gy_shape s) {
 
 static void differentiate(gy_graph *g, const gy_t y[], const gy_t cty[], int n_y, int64_t n, const gy_t x[], gy_t gx[]);
 
-/* gx for a node through its expansion. */
+/* gx for a node through its expansion. The expansion is built on aliases of the inputs: two inputs may be one value
+ * (the walk would give each the sum, and it would count twice), and a node inside may equal one of the inputs (the walk
+ * would stop there). */
 static void through_expansion(const gy_node *node, const gy_t ct[], gy_t gx[]) {
     gy_graph *g = node->in[0].g;
-    gy_t out[GY_MAX_OUT] = {{0}};
-    node->op->impl->expand(node->attr, node->n_in, node->in, node->n_out, out);
-    if (g->status != GY_OK) return;
-    differentiate(g, out, ct, node->n_out, node->n_in, node->in, gx);
+    gy_t out[GY_MAX_OUT] = {{0}}, few[16] = {{0}}, *alias = few;
+    if (node->n_in > 16 && !(alias = gy_calloc(g->ctx, (size_t)node->n_in, sizeof *alias))) {
+        gy_poison(g, GY_HERE, "%s", gy_error(g->ctx));
+        return;
+    }
+    for (int i = 0; i < node->n_in; i++)
+        alias[i] = gy_dtype_is_float(gy_dtype_of(node->in[i])) ? gy_alias(node->in[i], i) : node->in[i];
+    node->op->impl->expand(node->attr, node->n_in, alias, node->n_out, out);
+    if (g->status == GY_OK) differentiate(g, out, ct, node->n_out, node->n_in, alias, gx);
+    if (alias != few) gy_free(g->ctx, alias);
 }
 
 static void node_vjp(gy_graph *g, const gy_node *node, const gy_t ct[], gy_t gx[]) {
