@@ -10,11 +10,18 @@ struct gy_store {
     int64_t n, cap;
     int64_t *hash; /* open addressing, index + 1 */
     int64_t hash_cap;
+    bool dry;
 };
 
 gy_store *gy_store_new(gy_ctx *ctx) {
     gy_store *s = gy_calloc(ctx, 1, sizeof *s);
     if (s) s->ctx = ctx;
+    return s;
+}
+
+gy_store *gy_store_new_dry(gy_ctx *ctx) {
+    gy_store *s = gy_store_new(ctx);
+    if (s) s->dry = true;
     return s;
 }
 
@@ -153,12 +160,13 @@ gy_state *gy_state_get(gy_store *s, const char *name, gy_state_kind kind, gy_dty
     if (!st) return NULL;
     st->name = gy_strdup(s->ctx, name);
     st->kind = kind;
-    if (!st->name || gy_tensor_new(s->ctx, &st->value, dtype, shape) != GY_OK) {
+    st->value = (gy_tensor){.dtype = dtype, .shape = shape};
+    if (!st->name || (!s->dry && gy_tensor_new(s->ctx, &st->value, dtype, shape) != GY_OK)) {
         gy_free(s->ctx, (char *)(uintptr_t)st->name);
         gy_free(s->ctx, st);
         return NULL;
     }
-    gy_state_reset(st, init, seed);
+    if (!s->dry) gy_state_reset(st, init, seed);
     s->state[s->n++] = st;
     *slot_of(s, name) = s->n;
     return st;

@@ -21,7 +21,8 @@ typedef struct gy_state gy_state;
 
 /* An ordered set of states; addresses are stable while the store lives. */
 typedef struct gy_store gy_store;
-gy_store *gy_store_new(gy_ctx *ctx); /* NULL: out of memory */
+gy_store *gy_store_new(gy_ctx *ctx);     /* NULL: out of memory */
+gy_store *gy_store_new_dry(gy_ctx *ctx); /* names and shapes only: for counting and memory estimates */
 void gy_store_free(gy_store *s);
 gy_ctx *gy_store_ctx(const gy_store *s);
 
