@@ -50,6 +50,8 @@ double gy_canvas_legend(gy_canvas *c, const gy_series *s, int64_t n, gy_legend k
 void gy_canvas_marker(gy_canvas *c, double x, double y, double r, int64_t series);
 
 /* ---- scales ---- */
+/* Finite, and not so large that the difference of two overflows: what a scale can place. */
+bool gy_drawable(double v);
 typedef struct gy_scale {
     double lo, hi;   /* data */
     double from, to; /* pixels */

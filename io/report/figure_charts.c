@@ -10,7 +10,7 @@ static double x_of(const gy_series *s, int64_t i) {
 }
 
 static bool shown(double v, bool log) {
-    return isfinite(v) && (!log || v > 0);
+    return gy_drawable(v) && (!log || v > 0);
 }
 
 /* ---- line ---- */
@@ -190,11 +190,11 @@ gy_status gy_figure_bars(gy_ctx *ctx, const gy_bar_chart *c, gy_figure *out) {
     for (int64_t i = 0; i < c->n_bars; i++) {
         const gy_bar *b = &c->bars[i];
         double mid = p.left + ((double)i + 0.5) * slot;
-        if (!isfinite(b->value)) continue;
+        if (!gy_drawable(b->value)) continue;
         double y = gy_scale_at(&p.y, b->value);
         GY_DRAW(&cv.t, "<rect class=\"s0 r\" x=\"%\" y=\"%\" width=\"%\" height=\"%\"/>", mid - w / 2, fmin(y, zero), w,
                 fabs(zero - y));
-        if (b->lo < b->hi && isfinite(b->lo) && isfinite(b->hi)) {
+        if (b->lo < b->hi && gy_drawable(b->lo) && gy_drawable(b->hi)) {
             double cap = fmin(5, w / 3);
             GY_DRAW(&cv.t, "<path class=\"v\" d=\"M% %h%M% %V%M% %h%\"/>", mid - cap, gy_scale_at(&p.y, b->lo), 2 * cap,
                     mid, gy_scale_at(&p.y, b->lo), gy_scale_at(&p.y, b->hi), mid - cap, gy_scale_at(&p.y, b->hi),
@@ -276,7 +276,7 @@ gy_status gy_figure_histogram(gy_ctx *ctx, const gy_histogram *c, gy_figure *out
     if (st == GY_OK) st = gy_need_axis(ctx, kind, h, &c->x, "x");
     if (st == GY_OK) st = gy_need(ctx, kind, h, c->values && c->n_values > 0, "values", "expected at least one");
     if (st == GY_OK)
-        st = gy_need(ctx, kind, h, !c->has_observed || (c->observed_is && *c->observed_is && isfinite(c->observed)),
+        st = gy_need(ctx, kind, h, !c->has_observed || (c->observed_is && *c->observed_is && gy_drawable(c->observed)),
                      "observed_is", "expected a finite observed value and what it is");
     if (st != GY_OK) return st;
     if (c->x.log || c->bins < 0 || c->bins > 1000)
@@ -293,7 +293,7 @@ gy_status gy_figure_histogram(gy_ctx *ctx, const gy_histogram *c, gy_figure *out
     double most = 0;
     int64_t reached = 0, finite = 0;
     for (int64_t i = 0; i < c->n_values; i++) {
-        if (!isfinite(c->values[i])) continue;
+        if (!gy_drawable(c->values[i])) continue;
         finite++;
         reached += c->has_observed && c->values[i] >= c->observed;
         int64_t b = (int64_t)((c->values[i] - lo) / (hi - lo) * (double)bins);

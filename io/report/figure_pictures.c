@@ -56,12 +56,12 @@ static void draw_cells(gy_canvas *cv, const gy_heatmap *c, const double *v, doub
         gy_rgb rgb = gy_colormap_at(c->map, (v[i] - lo) / (hi - lo));
         GY_DRAW(&cv->t, "<rect x=\"%\" y=\"%\" width=\"%\" height=\"%\" rx=\"%\"", x, y, w - gap, h - gap,
                 gap > 0 ? 2.0 : 0.0);
-        if (isfinite(v[i]))
+        if (gy_drawable(v[i]))
             GY_DRAW(&cv->t, " fill=\"rgb(%,%,%)\"/>", rgb.r, rgb.g, rgb.b);
         else
             gy_text_put(&cv->t, " fill=\"var(--none)\"/>");
         if (!text) continue;
-        const char *cls = !isfinite(v[i]) ? "k" : gy_rgb_lightness(rgb) > 0.62 ? "d" : "w";
+        const char *cls = !gy_drawable(v[i]) ? "k" : gy_rgb_lightness(rgb) > 0.62 ? "d" : "w";
         gy_canvas_text(cv, x + (w - gap) / 2, y + (h - gap) / 2 + 4, cls, GY_MIDDLE, 0, 0,
                        gy_number_fixed(v[i], c->decimals, num));
     }
@@ -71,7 +71,7 @@ static gy_status draw_pixels(gy_canvas *cv, const gy_heatmap *c, const double *v
                              double top, double w, double h) {
     float *f = gy_malloc(cv->ctx, (size_t)(c->rows * c->cols) * sizeof *f);
     if (!f) return GY_ERR_NOMEM;
-    for (int64_t i = 0; i < c->rows * c->cols; i++) f[i] = isfinite(v[i]) ? (float)v[i] : NAN;
+    for (int64_t i = 0; i < c->rows * c->cols; i++) f[i] = gy_drawable(v[i]) ? (float)v[i] : NAN;
     gy_image img;
     gy_status st = gy_raster_map(cv->ctx, f, c->rows, c->cols, c->map, lo, hi, &img);
     gy_canvas_image(cv, left, top, w, h, &img, &st);

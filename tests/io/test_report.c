@@ -227,9 +227,7 @@ static void tables_need_a_caption_and_align_numbers(void **state) {
     gy_report *r;
     char *html;
     size_t n;
-    const char *const columns[2] = {"name", "value"}, *const cells[4] = {"a", "1.5", "b",
-                                                                         "\xe2\x88\x92"
-                                                                         "2 %"};
+    const char *const columns[2] = {"name", "value"}, *const cells[4] = {"a", "1.5", "b", "\u22122 %"};
     assert_ok(ctx, gy_report_new(ctx, (gy_report_args){"T", NULL, "c"}, &r));
     assert_ok(ctx, gy_report_table(r, NULL, &(gy_table){"values in s", "gyrus eval", columns, cells, 2, 2}));
     assert_ok(ctx, gy_report_bytes(r, &html, &n));
