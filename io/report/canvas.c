@@ -88,7 +88,8 @@ static const char STYLE[] =
     ".gyfig .t{font-size:15px;font-weight:650}.gyfig .f,.gyfig .k{fill:var(--soft);font-size:12px}"
     ".gyfig .k{font-variant-numeric:tabular-nums}.gyfig .b{font-weight:600}"
     ".gyfig .w{fill:#fff}.gyfig .d{fill:#10141a}.gyfig "
-    ".e{fill:#e8ebef;font-size:11.5px;font-variant-numeric:tabular-nums}"
+    ".e{fill:#e8ebef;font-size:11.5px;paint-order:stroke;stroke:#000;stroke-width:3px;font-variant-numeric:tabular-"
+    "nums}"
     ".gyfig .g{stroke:var(--grid);fill:none}.gyfig .a{stroke:var(--axis);fill:none}"
     ".gyfig .c{stroke:var(--ink);stroke-width:1.4;stroke-dasharray:2 4;stroke-linecap:round;fill:none}"
     ".gyfig .o{stroke:var(--paper);stroke-width:4;stroke-opacity:.65;fill:none}.gyfig .n{stroke-width:1.2}"
@@ -188,7 +189,7 @@ void gy_canvas_open(gy_canvas *c, gy_ctx *ctx, const gy_figure_head *h, double w
     gy_text_put(t, STYLE);
     GY_DRAW(t, "<rect width=\"%\" height=\"%\" fill=\"var(--paper)\"/>", c->width, c->height);
     gy_text_put(t, "<text x=\"12\" y=\"24\" class=\"t\">");
-    gy_text_escaped(t, h->title, fit(h->title, 15.5, width - 24, 120));
+    gy_text_escaped(t, h->title, fit(h->title, 18, width - 24, 120));
     gy_text_put(t, "</text>");
     facts(c, h, remarks, width);
 }

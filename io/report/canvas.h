@@ -89,6 +89,8 @@ void gy_plot_unclip(gy_canvas *c);
 void gy_plot_chance(gy_canvas *c, const gy_plot *p, gy_chance chance, bool on_x);
 
 /* Names below columns of width `slot`: level if they fit, else turned; every k-th if even that is too tight. */
+/* The space that turned names need to the left of the first column. */
+double gy_names_left(const char *const *names, int64_t n, double slot);
 double gy_names_height(const char *const *names, int64_t n, double slot);
 void gy_names_below(gy_canvas *c, const char *const *names, int64_t n, double left, double top, double slot);
 

@@ -182,7 +182,10 @@ gy_status gy_figure_bars(gy_ctx *ctx, const gy_bar_chart *c, gy_figure *out) {
     double foot = gy_names_height(names, c->n_bars, rough) + 26;
     gy_canvas cv;
     gy_canvas_open(&cv, ctx, h, GY_FIGURE_WIDTH, 350 + foot, (const char *const[2]){errors ? c->error_is : NULL});
-    gy_plot p = {.left = 12, .right = GY_FIGURE_WIDTH - 62, .top = cv.top + 8, .bottom = cv.height - foot};
+    gy_plot p = {.left = fmax(12, gy_names_left(names, c->n_bars, rough) - 24),
+                 .right = GY_FIGURE_WIDTH - 62,
+                 .top = cv.top + 8,
+                 .bottom = cv.height - foot};
     p.y = (gy_scale){.lo = lo, .hi = hi};
     gy_plot_axes(&cv, &p, NULL, &c->y, false);
     double slot = (p.right - p.left) / (double)c->n_bars, w = fmin(0.66 * slot, 64), zero = gy_scale_at(&p.y, 0);
@@ -312,7 +315,7 @@ gy_status gy_figure_histogram(gy_ctx *ctx, const gy_histogram *c, gy_figure *out
 
     gy_canvas cv;
     gy_canvas_open(&cv, ctx, h, GY_FIGURE_WIDTH, 400, (const char *const[2]){more});
-    gy_plot p = {.left = 12, .right = GY_FIGURE_WIDTH - 40, .top = cv.top + 28, .bottom = cv.height - 52};
+    gy_plot p = {.left = 12, .right = GY_FIGURE_WIDTH - 40, .top = cv.top + 8, .bottom = cv.height - 52};
     p.x = (gy_scale){.lo = xlo, .hi = xhi};
     p.y = (gy_scale){.lo = ylo, .hi = yhi * 1.06};
     gy_axis y = {.label = "count", .unit = GY_NO_UNIT};

@@ -103,8 +103,9 @@ gy_status gy_figure_heatmap(gy_ctx *ctx, const gy_heatmap *c, gy_figure *out) {
     double label_w = 0;
     for (int64_t r = 0; c->row_names && r < c->rows; r++) label_w = fmax(label_w, gy_canvas_width_of(c->row_names[r]));
     label_w = fmin(label_w, 150);
-    double left = 22 + label_w + 18, room = GY_FIGURE_WIDTH - 110 - left;
+    double left = 22 + label_w + 18, room = GY_FIGURE_WIDTH - 128 - left;
     double w = fmin(room / (double)c->cols, 58), hh = fmin(fmin(w, 440.0 / (double)c->rows), 44);
+    if (c->col_names) left = fmax(left, fmin(gy_names_left(c->col_names, c->cols, w), left + 60));
     if (c->rows > CELLS_AS_RECTS || c->cols > CELLS_AS_RECTS) /* pixels keep the matrix's proportions */
         w = hh = fmin(room / (double)c->cols, 440.0 / (double)c->rows);
     double grid_w = w * (double)c->cols, grid_h = hh * (double)c->rows;

@@ -31,14 +31,14 @@ static void log_ticks(const gy_scale *s, int want, gy_ticks *out) {
     int first = (int)ceil(log10(s->lo) - 1e-9), last = (int)floor(log10(s->hi) + 1e-9);
     int decades = last - first + 1, every = (decades + want - 1) / (want > 0 ? want : 1);
     if (every < 1) every = 1;
-    for (int e = first; e <= last; e += every) add_tick(out, pow(10, e), 0, 3);
+    for (int e = first; e <= last; e += every) add_tick(out, pow(10, e), 0, 6);
     if (out->n >= 3) return;
     /* Less than three powers of ten in sight: put 2 and 5 between them. */
     out->n = 0;
     for (int e = first - 1; e <= last; e++)
         for (int m = 1; m <= 5; m += m == 1 ? 1 : 3) {
             double v = m * pow(10, e);
-            if (v >= s->lo * (1 - 1e-9) && v <= s->hi * (1 + 1e-9)) add_tick(out, v, 0, 3);
+            if (v >= s->lo * (1 - 1e-9) && v <= s->hi * (1 + 1e-9)) add_tick(out, v, 0, 6);
         }
 }
 
@@ -165,7 +165,8 @@ void gy_plot_chance(gy_canvas *c, const gy_plot *p, gy_chance chance, bool on_x)
     if (on_x) {
         GY_DRAW(&c->t, "<path class=\"o\" d=\"M% %V%\"/><path class=\"c\" d=\"M% %V%\"/>", at, p->bottom, p->top, at,
                 p->bottom, p->top);
-        gy_canvas_text(c, at, p->top - 6, "k h", GY_MIDDLE, 0, 0, "chance");
+        /* clear of the label of the y axis */
+        gy_canvas_text(c, fmax(at, 92), p->top - 6, "k h", GY_MIDDLE, 0, 0, "chance");
     } else {
         GY_DRAW(&c->t, "<path class=\"o\" d=\"M% %H%\"/><path class=\"c\" d=\"M% %H%\"/>", p->left, at, p->right,
                 p->left, at, p->right);
@@ -188,6 +189,14 @@ enum { LONGEST_NAME = 150 };
 double gy_names_height(const char *const *names, int64_t n, double slot) {
     double w = widest(names, n);
     return w + 6 <= slot ? 22 : 18 + fmin(w, LONGEST_NAME) * -sin(TURN) + 4;
+}
+
+double gy_names_left(const char *const *names, int64_t n, double slot) {
+    double need = 0;
+    if (widest(names, n) + 6 <= slot) return 0;
+    for (int64_t i = 0; i < n; i++)
+        need = fmax(need, fmin(gy_canvas_width_of(names[i]), LONGEST_NAME) * cos(TURN) - ((double)i + 0.5) * slot + 4);
+    return need;
 }
 
 void gy_names_below(gy_canvas *c, const char *const *names, int64_t n, double left, double top, double slot) {
