@@ -61,7 +61,7 @@ static void draw_cells(gy_canvas *cv, const gy_heatmap *c, const double *v, doub
         else
             gy_text_put(&cv->t, " fill=\"var(--none)\"/>");
         if (!text) continue;
-        const char *cls = !gy_drawable(v[i]) ? "k" : gy_rgb_lightness(rgb) > 0.62 ? "d" : "w";
+        const char *cls = !gy_drawable(v[i]) ? "k" : gy_rgb_lightness(rgb) > 0.58 ? "d" : "w";
         gy_canvas_text(cv, x + (w - gap) / 2, y + (h - gap) / 2 + 4, cls, GY_MIDDLE, 0, 0,
                        gy_number_fixed(v[i], c->decimals, num));
     }
