@@ -172,8 +172,11 @@ static void overlay_respects_threshold_and_nan(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(equal_steps_look_equal_and_lightness_orders), TEST(colours_stay_apart_for_colour_blind_eyes),
-        TEST(raster_ends_are_the_ends_of_the_map),         TEST(grids_enlarge_and_place_exactly),
+        TEST(equal_steps_look_equal_and_lightness_orders),
+        TEST(curves_run_where_their_description_says),
+        TEST(colours_stay_apart_for_colour_blind_eyes),
+        TEST(raster_ends_are_the_ends_of_the_map),
+        TEST(grids_enlarge_and_place_exactly),
         TEST(overlay_respects_threshold_and_nan),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
