@@ -37,8 +37,8 @@ gy_status gy_need_head(gy_ctx *ctx, const char *kind, const gy_figure_head *h) {
         {said(h->command), "command", "expected the command line that makes this picture again"},
         {h->n > 0, "n", "expected the number of observations behind the picture, at least 1"},
         {said(h->n_of), "n_of", "expected what n counts, such as \"held-out volumes\""},
-        {h->chance.kind == GY_CHANCE_NONE || (h->chance.kind == GY_CHANCE_LEVEL && isfinite(h->chance.level)), "chance",
-         "expected gy_chance_at(level) or gy_no_chance()"},
+        {h->chance.kind == GY_CHANCE_NONE || (h->chance.kind == GY_CHANCE_LEVEL && gy_drawable(h->chance.level)),
+         "chance", "expected gy_chance_at(level) or gy_no_chance()"},
         {h->side > GY_SIDE_MISSING && h->side <= GY_SIDE_NONE, "side",
          "expected the hemisphere (left, right, both) or GY_SIDE_NONE"},
     };
@@ -58,7 +58,7 @@ gy_status gy_need_axis(gy_ctx *ctx, const char *kind, const gy_figure_head *h, c
     strcat(member, ".unit");
     st = gy_need(ctx, kind, h, said(a->unit), member, "expected a unit, or GY_NO_UNIT for a plain number");
     if (st != GY_OK) return st;
-    if (!(isfinite(a->lo) && isfinite(a->hi) && a->lo <= a->hi) || (a->log && a->lo < a->hi && a->lo <= 0))
+    if (!(gy_drawable(a->lo) && gy_drawable(a->hi) && a->lo <= a->hi) || (a->log && a->lo < a->hi && a->lo <= 0))
         return gy_refuse(ctx, GY_ERR_USAGE, "%s '%.80s': %s: expected a range lo <= hi%s, found %g to %g", kind,
                          h->title, name, a->log ? " above zero (log)" : "", a->lo, a->hi);
     return GY_OK;
@@ -88,7 +88,8 @@ static const char STYLE[] =
     ".gyfig .t{font-size:15px;font-weight:650}.gyfig .f,.gyfig .k{fill:var(--soft);font-size:12px}"
     ".gyfig .k{font-variant-numeric:tabular-nums}.gyfig .b{font-weight:600}"
     ".gyfig .w{fill:#fff}.gyfig .d{fill:#10141a}.gyfig "
-    ".e{fill:#e8ebef;font-size:11.5px;font-variant-numeric:tabular-nums}"
+    ".e{fill:#e8ebef;font-size:11.5px;paint-order:stroke;stroke:#000;stroke-width:3px;font-variant-numeric:tabular-"
+    "nums}"
     ".gyfig .g{stroke:var(--grid);fill:none}.gyfig .a{stroke:var(--axis);fill:none}"
     ".gyfig .c{stroke:var(--ink);stroke-width:1.4;stroke-dasharray:2 4;stroke-linecap:round;fill:none}"
     ".gyfig .o{stroke:var(--paper);stroke-width:4;stroke-opacity:.65;fill:none}.gyfig .n{stroke-width:1.2}"
@@ -133,6 +134,13 @@ static const char *fact(const gy_figure_head *h, const char *const remarks[2], i
     }
 }
 
+/* How many of at most `cap` characters fit into `room` at this font size, the ellipsis included. */
+static int64_t fit(const char *s, double font, double room, int64_t cap) {
+    if (font * gy_text_width(s, cap) <= room) return cap;
+    while (cap > 1 && font * gy_text_width(s, cap) > room) cap--;
+    return cap;
+}
+
 /* Writes the facts in as many lines as they need, broken between facts; returns the number of lines. Called twice:
  * without a canvas to count, then to write. */
 static int facts(gy_canvas *c, const gy_figure_head *h, const char *const remarks[2], double width) {
@@ -142,7 +150,7 @@ static int facts(gy_canvas *c, const gy_figure_head *h, const char *const remark
         char buf[FACT_BYTES];
         const char *f = fact(h, remarks, i, buf);
         if (!f) continue;
-        double w = FONT * gy_text_width(f, FACT_CAP), gap = FONT * 1.2;
+        double w = FONT * gy_text_width(f, fit(f, FONT, width - 24, FACT_CAP)), gap = FONT * 1.2;
         bool first = x == 0, wrap = !first && x + gap + w > width - 24;
         if (wrap) line++;
         if (c) {
@@ -151,7 +159,7 @@ static int facts(gy_canvas *c, const gy_figure_head *h, const char *const remark
                 GY_DRAW(&c->t, "<text x=\"12\" y=\"%\" class=\"f\">", 43.0 + 16 * line);
             else
                 gy_text_put(&c->t, " \xc2\xb7 ");
-            gy_text_escaped(&c->t, f, FACT_CAP);
+            gy_text_escaped(&c->t, f, fit(f, FONT, width - 24, FACT_CAP));
         }
         x = (wrap || first ? 0 : x + gap) + w;
     }
@@ -181,7 +189,7 @@ void gy_canvas_open(gy_canvas *c, gy_ctx *ctx, const gy_figure_head *h, double w
     gy_text_put(t, STYLE);
     GY_DRAW(t, "<rect width=\"%\" height=\"%\" fill=\"var(--paper)\"/>", c->width, c->height);
     gy_text_put(t, "<text x=\"12\" y=\"24\" class=\"t\">");
-    gy_text_escaped(t, h->title, 82);
+    gy_text_escaped(t, h->title, fit(h->title, 18, width - 24, 120));
     gy_text_put(t, "</text>");
     facts(c, h, remarks, width);
 }
@@ -219,14 +227,6 @@ double gy_canvas_width_of(const char *s) {
     return FONT * gy_text_width(s, GY_LABEL_CAP);
 }
 
-/* How many characters fit into `room`, the ellipsis included. */
-static int64_t fit(const char *s, double room) {
-    if (room <= 0 || gy_canvas_width_of(s) <= room) return GY_LABEL_CAP;
-    int64_t n = GY_LABEL_CAP;
-    while (n > 1 && FONT * gy_text_width(s, n) > room) n--;
-    return n;
-}
-
 void gy_canvas_text(gy_canvas *c, double x, double y, const char *cls, gy_anchor a, double turn, double room,
                     const char *s) {
     static const char *const anchors[] = {"", " text-anchor=\"middle\"", " text-anchor=\"end\""};
@@ -236,7 +236,7 @@ void gy_canvas_text(gy_canvas *c, double x, double y, const char *cls, gy_anchor
     gy_text_put(&c->t, " class=\"");
     gy_text_put(&c->t, cls);
     gy_text_put(&c->t, "\">");
-    gy_text_escaped(&c->t, s, fit(s, room));
+    gy_text_escaped(&c->t, s, room > 0 ? fit(s, FONT, room, GY_LABEL_CAP) : GY_LABEL_CAP);
     gy_text_put(&c->t, "</text>");
 }
 

@@ -50,6 +50,8 @@ double gy_canvas_legend(gy_canvas *c, const gy_series *s, int64_t n, gy_legend k
 void gy_canvas_marker(gy_canvas *c, double x, double y, double r, int64_t series);
 
 /* ---- scales ---- */
+/* Finite, and not so large that the difference of two overflows: what a scale can place. */
+bool gy_drawable(double v);
 typedef struct gy_scale {
     double lo, hi;   /* data */
     double from, to; /* pixels */
@@ -87,6 +89,8 @@ void gy_plot_unclip(gy_canvas *c);
 void gy_plot_chance(gy_canvas *c, const gy_plot *p, gy_chance chance, bool on_x);
 
 /* Names below columns of width `slot`: level if they fit, else turned; every k-th if even that is too tight. */
+/* The space that turned names need to the left of the first column. */
+double gy_names_left(const char *const *names, int64_t n, double slot);
 double gy_names_height(const char *const *names, int64_t n, double slot);
 void gy_names_below(gy_canvas *c, const char *const *names, int64_t n, double left, double top, double slot);
 

@@ -10,7 +10,7 @@ static double x_of(const gy_series *s, int64_t i) {
 }
 
 static bool shown(double v, bool log) {
-    return isfinite(v) && (!log || v > 0);
+    return gy_drawable(v) && (!log || v > 0);
 }
 
 /* ---- line ---- */
@@ -182,7 +182,10 @@ gy_status gy_figure_bars(gy_ctx *ctx, const gy_bar_chart *c, gy_figure *out) {
     double foot = gy_names_height(names, c->n_bars, rough) + 26;
     gy_canvas cv;
     gy_canvas_open(&cv, ctx, h, GY_FIGURE_WIDTH, 350 + foot, (const char *const[2]){errors ? c->error_is : NULL});
-    gy_plot p = {.left = 12, .right = GY_FIGURE_WIDTH - 62, .top = cv.top + 8, .bottom = cv.height - foot};
+    gy_plot p = {.left = fmax(12, gy_names_left(names, c->n_bars, rough) - 24),
+                 .right = GY_FIGURE_WIDTH - 62,
+                 .top = cv.top + 8,
+                 .bottom = cv.height - foot};
     p.y = (gy_scale){.lo = lo, .hi = hi};
     gy_plot_axes(&cv, &p, NULL, &c->y, false);
     double slot = (p.right - p.left) / (double)c->n_bars, w = fmin(0.66 * slot, 64), zero = gy_scale_at(&p.y, 0);
@@ -190,11 +193,11 @@ gy_status gy_figure_bars(gy_ctx *ctx, const gy_bar_chart *c, gy_figure *out) {
     for (int64_t i = 0; i < c->n_bars; i++) {
         const gy_bar *b = &c->bars[i];
         double mid = p.left + ((double)i + 0.5) * slot;
-        if (!isfinite(b->value)) continue;
+        if (!gy_drawable(b->value)) continue;
         double y = gy_scale_at(&p.y, b->value);
         GY_DRAW(&cv.t, "<rect class=\"s0 r\" x=\"%\" y=\"%\" width=\"%\" height=\"%\"/>", mid - w / 2, fmin(y, zero), w,
                 fabs(zero - y));
-        if (b->lo < b->hi && isfinite(b->lo) && isfinite(b->hi)) {
+        if (b->lo < b->hi && gy_drawable(b->lo) && gy_drawable(b->hi)) {
             double cap = fmin(5, w / 3);
             GY_DRAW(&cv.t, "<path class=\"v\" d=\"M% %h%M% %V%M% %h%\"/>", mid - cap, gy_scale_at(&p.y, b->lo), 2 * cap,
                     mid, gy_scale_at(&p.y, b->lo), gy_scale_at(&p.y, b->hi), mid - cap, gy_scale_at(&p.y, b->hi),
@@ -276,7 +279,7 @@ gy_status gy_figure_histogram(gy_ctx *ctx, const gy_histogram *c, gy_figure *out
     if (st == GY_OK) st = gy_need_axis(ctx, kind, h, &c->x, "x");
     if (st == GY_OK) st = gy_need(ctx, kind, h, c->values && c->n_values > 0, "values", "expected at least one");
     if (st == GY_OK)
-        st = gy_need(ctx, kind, h, !c->has_observed || (c->observed_is && *c->observed_is && isfinite(c->observed)),
+        st = gy_need(ctx, kind, h, !c->has_observed || (c->observed_is && *c->observed_is && gy_drawable(c->observed)),
                      "observed_is", "expected a finite observed value and what it is");
     if (st != GY_OK) return st;
     if (c->x.log || c->bins < 0 || c->bins > 1000)
@@ -293,7 +296,7 @@ gy_status gy_figure_histogram(gy_ctx *ctx, const gy_histogram *c, gy_figure *out
     double most = 0;
     int64_t reached = 0, finite = 0;
     for (int64_t i = 0; i < c->n_values; i++) {
-        if (!isfinite(c->values[i])) continue;
+        if (!gy_drawable(c->values[i])) continue;
         finite++;
         reached += c->has_observed && c->values[i] >= c->observed;
         int64_t b = (int64_t)((c->values[i] - lo) / (hi - lo) * (double)bins);
@@ -312,7 +315,7 @@ gy_status gy_figure_histogram(gy_ctx *ctx, const gy_histogram *c, gy_figure *out
 
     gy_canvas cv;
     gy_canvas_open(&cv, ctx, h, GY_FIGURE_WIDTH, 400, (const char *const[2]){more});
-    gy_plot p = {.left = 12, .right = GY_FIGURE_WIDTH - 40, .top = cv.top + 28, .bottom = cv.height - 52};
+    gy_plot p = {.left = 12, .right = GY_FIGURE_WIDTH - 40, .top = cv.top + 8, .bottom = cv.height - 52};
     p.x = (gy_scale){.lo = xlo, .hi = xhi};
     p.y = (gy_scale){.lo = ylo, .hi = yhi * 1.06};
     gy_axis y = {.label = "count", .unit = GY_NO_UNIT};

@@ -56,12 +56,12 @@ static void draw_cells(gy_canvas *cv, const gy_heatmap *c, const double *v, doub
         gy_rgb rgb = gy_colormap_at(c->map, (v[i] - lo) / (hi - lo));
         GY_DRAW(&cv->t, "<rect x=\"%\" y=\"%\" width=\"%\" height=\"%\" rx=\"%\"", x, y, w - gap, h - gap,
                 gap > 0 ? 2.0 : 0.0);
-        if (isfinite(v[i]))
+        if (gy_drawable(v[i]))
             GY_DRAW(&cv->t, " fill=\"rgb(%,%,%)\"/>", rgb.r, rgb.g, rgb.b);
         else
             gy_text_put(&cv->t, " fill=\"var(--none)\"/>");
         if (!text) continue;
-        const char *cls = !isfinite(v[i]) ? "k" : gy_rgb_lightness(rgb) > 0.62 ? "d" : "w";
+        const char *cls = !gy_drawable(v[i]) ? "k" : gy_rgb_lightness(rgb) > 0.58 ? "d" : "w";
         gy_canvas_text(cv, x + (w - gap) / 2, y + (h - gap) / 2 + 4, cls, GY_MIDDLE, 0, 0,
                        gy_number_fixed(v[i], c->decimals, num));
     }
@@ -71,7 +71,7 @@ static gy_status draw_pixels(gy_canvas *cv, const gy_heatmap *c, const double *v
                              double top, double w, double h) {
     float *f = gy_malloc(cv->ctx, (size_t)(c->rows * c->cols) * sizeof *f);
     if (!f) return GY_ERR_NOMEM;
-    for (int64_t i = 0; i < c->rows * c->cols; i++) f[i] = isfinite(v[i]) ? (float)v[i] : NAN;
+    for (int64_t i = 0; i < c->rows * c->cols; i++) f[i] = gy_drawable(v[i]) ? (float)v[i] : NAN;
     gy_image img;
     gy_status st = gy_raster_map(cv->ctx, f, c->rows, c->cols, c->map, lo, hi, &img);
     gy_canvas_image(cv, left, top, w, h, &img, &st);
@@ -103,8 +103,9 @@ gy_status gy_figure_heatmap(gy_ctx *ctx, const gy_heatmap *c, gy_figure *out) {
     double label_w = 0;
     for (int64_t r = 0; c->row_names && r < c->rows; r++) label_w = fmax(label_w, gy_canvas_width_of(c->row_names[r]));
     label_w = fmin(label_w, 150);
-    double left = 22 + label_w + 18, room = GY_FIGURE_WIDTH - 110 - left;
+    double left = 22 + label_w + 18, room = GY_FIGURE_WIDTH - 128 - left;
     double w = fmin(room / (double)c->cols, 58), hh = fmin(fmin(w, 440.0 / (double)c->rows), 44);
+    if (c->col_names) left = fmax(left, fmin(gy_names_left(c->col_names, c->cols, w), left + 60));
     if (c->rows > CELLS_AS_RECTS || c->cols > CELLS_AS_RECTS) /* pixels keep the matrix's proportions */
         w = hh = fmin(room / (double)c->cols, 440.0 / (double)c->rows);
     double grid_w = w * (double)c->cols, grid_h = hh * (double)c->rows;

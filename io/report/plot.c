@@ -4,6 +4,10 @@
 #include <math.h>
 #include <string.h>
 
+bool gy_drawable(double v) {
+    return fabs(v) <= 1e300; /* false for NaN */
+}
+
 double gy_scale_at(const gy_scale *s, double v) {
     double lo = s->lo, hi = s->hi;
     if (s->log) lo = log10(lo), hi = log10(hi), v = log10(v);
@@ -12,11 +16,12 @@ double gy_scale_at(const gy_scale *s, double v) {
 
 /* ---- ticks ---- */
 
-static void add_tick(gy_ticks *t, double v, int decimals, bool exponent) {
+/* `digits` 0: fixed notation with `decimals`; otherwise that many significant digits. */
+static void add_tick(gy_ticks *t, double v, int decimals, int digits) {
     if (t->n >= GY_MAX_TICKS) return;
     t->v[t->n] = v;
-    if (exponent)
-        gy_number_short(v, 3, t->label[t->n]);
+    if (digits)
+        gy_number_short(v, digits, t->label[t->n]);
     else
         gy_number_fixed(v, decimals, t->label[t->n]);
     t->n++;
@@ -26,14 +31,14 @@ static void log_ticks(const gy_scale *s, int want, gy_ticks *out) {
     int first = (int)ceil(log10(s->lo) - 1e-9), last = (int)floor(log10(s->hi) + 1e-9);
     int decades = last - first + 1, every = (decades + want - 1) / (want > 0 ? want : 1);
     if (every < 1) every = 1;
-    for (int e = first; e <= last; e += every) add_tick(out, pow(10, e), 0, true);
+    for (int e = first; e <= last; e += every) add_tick(out, pow(10, e), 0, 6);
     if (out->n >= 3) return;
     /* Less than three powers of ten in sight: put 2 and 5 between them. */
     out->n = 0;
     for (int e = first - 1; e <= last; e++)
         for (int m = 1; m <= 5; m += m == 1 ? 1 : 3) {
             double v = m * pow(10, e);
-            if (v >= s->lo * (1 - 1e-9) && v <= s->hi * (1 + 1e-9)) add_tick(out, v, 0, true);
+            if (v >= s->lo * (1 - 1e-9) && v <= s->hi * (1 + 1e-9)) add_tick(out, v, 0, 6);
         }
 }
 
@@ -54,11 +59,14 @@ void gy_ticks_for(const gy_scale *s, int want, gy_ticks *out) {
     double step = m * base;
     double first = ceil(s->lo / step - 1e-9), last = floor(s->hi / step + 1e-9);
     double largest = fmax(fabs(s->lo), fabs(s->hi));
-    bool exponent = largest >= 1e6 || largest < 1e-4;
-    for (double k = first; k <= last; k += 1) {
+    /* Very large and very small numbers get an exponent, with as many digits as neighbours need to differ. */
+    bool fixed = largest < 1e6 && largest >= 1e-4;
+    int digits = (int)ceil(log10(largest / step)) + 1;
+    for (int i = 0; i < GY_MAX_TICKS && first + i <= last; i++) { /* not k += 1, which stands still beyond 2^53 */
+        double k = first + i;
         /* k*step through one rounding, so that 3 * 0.1 is labelled and placed as 0.3 */
         double v = power < 0 ? k * m / pow(10, -power) : k * step;
-        add_tick(out, v, power < 0 ? (int)-power : 0, exponent);
+        add_tick(out, v, power < 0 ? (int)-power : 0, fixed ? 0 : digits < 1 ? 1 : digits);
     }
 }
 
@@ -73,7 +81,7 @@ double gy_ticks_width(const gy_ticks *t) {
 void gy_range_add(const double *v, int64_t n, bool log, double *lo, double *hi) {
     if (!v) return;
     for (int64_t i = 0; i < n; i++) {
-        if (!isfinite(v[i]) || (log && v[i] <= 0)) continue;
+        if (!gy_drawable(v[i]) || (log && v[i] <= 0)) continue;
         bool first = *lo > *hi;
         if (first || v[i] < *lo) *lo = v[i];
         if (first || v[i] > *hi) *hi = v[i];
@@ -92,7 +100,6 @@ void gy_range_finish(const gy_axis *a, double *lo, double *hi) {
         *lo = fmax(*lo / room, 1e-300), *hi = fmin(*hi * room, 1e300);
         return;
     }
-    *lo = fmax(*lo, -1e300), *hi = fmin(*hi, 1e300);
     double span = *hi - *lo, size = fmax(fabs(*lo), fabs(*hi));
     if (span <= 1e-9 * size || span == 0) span = size > 0 ? size : 1; /* a constant gets air around it */
     *lo -= 0.04 * span, *hi += 0.04 * span;
@@ -158,7 +165,8 @@ void gy_plot_chance(gy_canvas *c, const gy_plot *p, gy_chance chance, bool on_x)
     if (on_x) {
         GY_DRAW(&c->t, "<path class=\"o\" d=\"M% %V%\"/><path class=\"c\" d=\"M% %V%\"/>", at, p->bottom, p->top, at,
                 p->bottom, p->top);
-        gy_canvas_text(c, at, p->top - 6, "k h", GY_MIDDLE, 0, 0, "chance");
+        /* clear of the label of the y axis */
+        gy_canvas_text(c, fmax(at, 92), p->top - 6, "k h", GY_MIDDLE, 0, 0, "chance");
     } else {
         GY_DRAW(&c->t, "<path class=\"o\" d=\"M% %H%\"/><path class=\"c\" d=\"M% %H%\"/>", p->left, at, p->right,
                 p->left, at, p->right);
@@ -181,6 +189,14 @@ enum { LONGEST_NAME = 150 };
 double gy_names_height(const char *const *names, int64_t n, double slot) {
     double w = widest(names, n);
     return w + 6 <= slot ? 22 : 18 + fmin(w, LONGEST_NAME) * -sin(TURN) + 4;
+}
+
+double gy_names_left(const char *const *names, int64_t n, double slot) {
+    double need = 0;
+    if (widest(names, n) + 6 <= slot) return 0;
+    for (int64_t i = 0; i < n; i++)
+        need = fmax(need, fmin(gy_canvas_width_of(names[i]), LONGEST_NAME) * cos(TURN) - ((double)i + 0.5) * slot + 4);
+    return need;
 }
 
 void gy_names_below(gy_canvas *c, const char *const *names, int64_t n, double left, double top, double slot) {
@@ -235,7 +251,7 @@ void gy_canvas_colorbar(gy_canvas *c, double x, double top, double bottom, gy_co
     else
         gy_canvas_text(
             c, x + WIDTH + 22 + fmax(gy_ticks_width(&ticks), isfinite(chance_at) ? gy_canvas_width_of("chance") : 0),
-            (top + bottom) / 2, "l", GY_MIDDLE, 90, 1.6 * (bottom - top), label);
+            (top + bottom) / 2, "l", GY_MIDDLE, 90, bottom - top + 16, label);
     gy_free(c->ctx, label);
 }
 

@@ -194,5 +194,14 @@ char *gy_number_fixed(double x, int decimals, char buf[GY_NUMBER_TEXT]) {
 char *gy_number_short(double x, int digits, char buf[GY_NUMBER_TEXT]) {
     if (!isfinite(x)) return special(x, buf);
     snprintf(buf, GY_NUMBER_TEXT, "%.*g", digits < 1 ? 1 : digits > 17 ? 17 : digits, x == 0 ? 0.0 : x);
-    return unlocalise(buf);
+    unlocalise(buf);
+    char *e = strchr(buf, 'e'); /* 1e+06 and 1e-07 as 1e6 and 1e-7 */
+    if (e) {
+        char *from = e + 1, *to = e + 1;
+        if (*from == '-') to++;
+        from++;
+        while (*from == '0' && from[1]) from++;
+        memmove(to, from, strlen(from) + 1);
+    }
+    return buf;
 }

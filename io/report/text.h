@@ -40,7 +40,7 @@ gy_status gy_refuse(gy_ctx *ctx, gy_status status, const char *fmt, ...) GY_PRIN
  * as "n/a": exactly `decimals` digits (0..9) after the point; %g style beyond 1e9. Returns buf. */
 #define GY_NUMBER_TEXT 40
 char *gy_number_fixed(double x, int decimals, char buf[GY_NUMBER_TEXT]);
-/* `digits` significant digits, trailing zeros dropped: 0.125, 1.2e-7. */
+/* `digits` significant digits, trailing zeros dropped: 0.125, 1.2e-7, 1e9. */
 char *gy_number_short(double x, int digits, char buf[GY_NUMBER_TEXT]);
 
 /* Characters of s as gy_text_escaped would show them, and their width in units of the font size,

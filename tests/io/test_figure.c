@@ -231,6 +231,10 @@ static void ticks_are_nice_numbers(void **state) {
     gy_ticks_for(&(gy_scale){.lo = 3, .hi = 30, .to = 1, .log = true}, 6, &t);
     assert_int_equal(t.n, 3);
     assert_string_equal(t.label[0], "5");
+    gy_ticks_for(&(gy_scale){.lo = 1e6, .hi = 1e6 + 100, .to = 1}, 5, &t); /* neighbours differ in print */
+    for (int i = 1; i < t.n; i++) assert_string_not_equal(t.label[i], t.label[i - 1]);
+    gy_ticks_for(&(gy_scale){.lo = 1e17, .hi = 1e17 + 64, .to = 1}, 5, &t); /* and it ends */
+    assert_in_range(t.n, 1, GY_MAX_TICKS);
     for (double lo = -1e8; lo < 1e8; lo += 9.7e6) /* never more than fit, never none */
         for (double span = 1e-6; span < 1e9; span *= 7.3) {
             gy_ticks_for(&(gy_scale){.lo = lo, .hi = lo + span, .to = 1}, 6, &t);
@@ -283,6 +287,37 @@ static void gaps_break_the_line_and_emptiness_is_drawn(void **state) {
     assert_markup(f.svg);
     assert_int_equal(count_of(f.svg, "nan"), 0);
     gy_figure_free(ctx, &f);
+}
+
+static void enormous_values_are_left_out_not_overflowed(void **state) {
+    gy_ctx *ctx = *state;
+    const double v[5] = {-1.7e308, 1.7e308, 1, 2, 1e-320};
+    const gy_series s = {.name = "a", .n = 5, .x = v, .y = v};
+    gy_line_chart line = good_line();
+    line.series = &s;
+    const gy_axis axis = {.label = "v", .unit = "s"};
+    const gy_scatter scatter = {.head = good_head(), .x = axis, .y = axis, .series = &s, .n_series = 1};
+    const gy_histogram histogram = {.head = good_head(), .x = axis, .values = v, .n_values = 5};
+    const gy_heatmap heat = {
+        .head = good_head(), .values = v, .rows = 1, .cols = 5, .row_label = "r", .col_label = "c", .value = axis};
+    const gy_bar bars[2] = {{"a", 1.7e308, -1.7e308, 1.7e308}, {"b", 1, 0, 0}};
+    const gy_bar_chart bar = {
+        .head = good_head(), .label = "b", .y = axis, .bars = bars, .n_bars = 2, .error_is = "range"};
+    gy_figure f[5];
+    assert_ok(ctx, gy_figure_line(ctx, &line, &f[0]));
+    assert_ok(ctx, gy_figure_scatter(ctx, &scatter, &f[1]));
+    assert_ok(ctx, gy_figure_histogram(ctx, &histogram, &f[2]));
+    assert_ok(ctx, gy_figure_heatmap(ctx, &heat, &f[3]));
+    assert_ok(ctx, gy_figure_bars(ctx, &bar, &f[4]));
+    for (int i = 0; i < 5; i++) {
+        assert_markup(f[i].svg);
+        /* such a number may be written in a cell, but is never a coordinate */
+        assert_int_equal(count_of(f[i].svg, "e30"), count_of(f[i].svg, "e308</text>"));
+        assert_int_equal(count_of(f[i].svg, "inf\"") + count_of(f[i].svg, "n/a\""), 0);
+        gy_figure_free(ctx, &f[i]);
+    }
+    line.y.hi = 1.7e308;
+    assert_message(ctx, gy_figure_line(ctx, &line, &f[0]), "y: expected a range lo <= hi");
 }
 
 static void chance_is_drawn_and_bars_start_at_zero(void **state) {
@@ -368,6 +403,7 @@ int main(void) {
         TEST(ticks_are_nice_numbers),
         TEST(a_long_curve_stays_small_and_keeps_its_spike),
         TEST(gaps_break_the_line_and_emptiness_is_drawn),
+        TEST(enormous_values_are_left_out_not_overflowed),
         TEST(chance_is_drawn_and_bars_start_at_zero),
         TEST(crowded_names_are_skipped_not_overlapped),
         TEST(rows_are_normalised_and_empty_rows_say_so),

@@ -41,6 +41,31 @@ static void equal_steps_look_equal_and_lightness_orders(void **state) {
     }
 }
 
+/* The documented curves, at both ends of each arm and in its middle: a point outside sRGB would be clipped and miss. */
+static void curves_run_where_their_description_says(void **state) {
+    (void)state;
+    static const struct {
+        gy_colormap map;
+        double from, to, a[3], b[3]; /* lightness, chroma, hue */
+    } arms[] = {{GY_MAP_SEQUENTIAL, 0, 1, {0.97, 0, 262}, {0.36, 0.16, 262}},
+                {GY_MAP_SEQUENTIAL_DARK, 0, 1, {0.28, 0.094, 285}, {0.95, 0.094, 105}},
+                {GY_MAP_DIVERGING, 0.5, 0, {0.96, 0, 258}, {0.45, 0.14, 258}},
+                {GY_MAP_DIVERGING, 0.5, 1, {0.96, 0, 40}, {0.45, 0.14, 40}},
+                {GY_MAP_DIVERGING_DARK, 0.4999999, 0, {0.42, 0.122, 262}, {0.86, 0.122, 200}},
+                {GY_MAP_DIVERGING_DARK, 0.5, 1, {0.42, 0.122, 35}, {0.86, 0.122, 88}},
+                {GY_MAP_GREY, 0, 1, {0, 0, 0}, {1, 0, 0}}};
+    for (size_t k = 0; k < sizeof arms / sizeof *arms; k++)
+        for (int i = 0; i <= 8; i++) {
+            double t = i / 8.0, p[3], lab[3];
+            for (int j = 0; j < 3; j++) p[j] = arms[k].a[j] + t * (arms[k].b[j] - arms[k].a[j]);
+            gy_rgb_to_oklab(gy_colormap_at(arms[k].map, arms[k].from + t * (arms[k].to - arms[k].from)), lab);
+            double h = p[2] * 3.14159265358979323846 / 180;
+            double d = hypot(hypot(lab[0] - p[0], lab[1] - p[1] * cos(h)), lab[2] - p[1] * sin(h));
+            if (d > 0.006) /* 8-bit rounding */
+                fail_msg("%s: %.4f from its curve at %g", gy_colormap_name(arms[k].map), d, t);
+        }
+}
+
 /* How a colour looks to a person without one kind of cone: G. Machado et al., "A physiologically-based model for
  * simulation of color vision deficiency" (2009), severity 1, on linear RGB. */
 static gy_rgb seen_by(gy_rgb c, const double m[3][3]) {
@@ -147,8 +172,11 @@ static void overlay_respects_threshold_and_nan(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(equal_steps_look_equal_and_lightness_orders), TEST(colours_stay_apart_for_colour_blind_eyes),
-        TEST(raster_ends_are_the_ends_of_the_map),         TEST(grids_enlarge_and_place_exactly),
+        TEST(equal_steps_look_equal_and_lightness_orders),
+        TEST(curves_run_where_their_description_says),
+        TEST(colours_stay_apart_for_colour_blind_eyes),
+        TEST(raster_ends_are_the_ends_of_the_map),
+        TEST(grids_enlarge_and_place_exactly),
         TEST(overlay_respects_threshold_and_nan),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
