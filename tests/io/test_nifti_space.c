@@ -234,7 +234,17 @@ static void what_nifti_cannot_hold_is_not_written(void **state) {
     assert_message(ctx, gy_nifti_write(ctx, in_folder("n.txt"), &t, (gy_nifti_write_args){0}),
                    "must end in .nii, .nii.gz, .hdr or .img");
     assert_message(ctx, gy_nifti_write(ctx, in_folder("n.nii"), &t, (gy_nifti_write_args){.slope = NAN}),
-                   "must be finite");
+                   "must be finite and fit NIfTI-1");
+    gy_tensor_free(ctx, &t);
+    assert_ok(ctx, gy_tensor_new(ctx, &t, GY_F32, GY_S(4, 3, 2)));
+    like.affine[0][3] = 1e39; /* beyond float32 */
+    assert_message(ctx, gy_nifti_write(ctx, in_folder("n.nii"), &t, (gy_nifti_write_args){.like = &like}),
+                   "do not fit NIfTI-1");
+    like.affine[0][3] = 0;
+    like.pixdim[1] = 1e-50;
+    assert_message(ctx, gy_nifti_write(ctx, in_folder("n.nii"), &t, (gy_nifti_write_args){.like = &like}),
+                   "do not fit NIfTI-1");
+    assert_ok(ctx, gy_nifti_write(ctx, in_folder("big.nii"), &t, (gy_nifti_write_args){.like = &like, .version = 2}));
     gy_tensor_free(ctx, &t);
     assert_ok(ctx, gy_tensor_new(ctx, &t, GY_U8, GY_S(40000)));
     assert_message(ctx, gy_nifti_write(ctx, in_folder("n.nii"), &t, (gy_nifti_write_args){.version = 1}),
