@@ -215,6 +215,30 @@ bool gy_host_is_little_endian(void) {
     return first == 1;
 }
 
+void gy_swap_bytes(void *data, int64_t count, size_t size) {
+    uint8_t *p = data;
+    for (int64_t i = 0; i < count; i++, p += size)
+        for (size_t k = 0; k < size / 2; k++) {
+            uint8_t t = p[k];
+            p[k] = p[size - 1 - k];
+            p[size - 1 - k] = t;
+        }
+}
+
+bool gy_shape_bytes(gy_dtype dtype, gy_shape shape, uint64_t *bytes) {
+    uint64_t n = gy_dtype_size(dtype);
+    bool empty = false;
+    for (int64_t i = 0; i < shape.rank; i++) {
+        if (shape.dim[i] < 0) return false;
+        if (shape.dim[i] == 0)
+            empty = true;
+        else if (!gy_mul_u64(n, (uint64_t)shape.dim[i], &n) || n > INT64_MAX)
+            return false;
+    }
+    *bytes = empty ? 0 : n;
+    return true;
+}
+
 bool gy_checked_int(double x, int64_t lo, int64_t hi, int64_t *out) {
     /* 2^63 is the first double beyond int64_t; NaN fails both comparisons. */
     if (!(x >= -9223372036854775808.0 && x < 9223372036854775808.0) || x != floor(x)) return false;

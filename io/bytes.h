@@ -102,6 +102,11 @@ static inline void gy_put_be32(uint8_t *p, uint32_t v) {
     for (int i = 0; i < 4; i++) p[i] = (uint8_t)(v >> (24 - 8 * i));
 }
 bool gy_host_is_little_endian(void);
+/* Turns the bytes of each of `count` elements of `size` bytes (1, 2, 4, 8) round, in place. */
+void gy_swap_bytes(void *data, int64_t count, size_t size);
+/* Bytes of a tensor that a file announces; false when a dimension is negative or when the product, zeros
+ * left out, passes 63 bits: such a shape is never asked of gy_shape_count. */
+bool gy_shape_bytes(gy_dtype dtype, gy_shape shape, uint64_t *bytes);
 
 /* Double to integer with the checks a file needs: NaN, Inf, fractions and out of [lo, hi] give false. */
 bool gy_checked_int(double x, int64_t lo, int64_t hi, int64_t *out);
