@@ -154,6 +154,9 @@ static void every_type_and_form_survives_a_round_trip(void **state) {
             assert_int_equal(back.dtype, dtypes[d] == GY_BOOL ? GY_U8 : dtypes[d]);
             assert_true(gy_shape_equal(t.shape, back.shape));
             assert_memory_equal(t.data, back.data, gy_tensor_bytes(&t));
+            gy_tensor_free(ctx, &back);
+            assert_ok(ctx, gy_nifti_read(&img, GY_F64, &back));
+            for (int64_t i = 0; i < 120; i++) assert_true(gy_tensor_get(&back, i) == gy_tensor_get(&t, i) * 2 + 1);
             gy_tensor_free(ctx, &t);
             gy_tensor_free(ctx, &back);
             gy_nifti_close(&img);
@@ -301,7 +304,9 @@ static void every_failing_allocation_ends_cleanly(void **state) {
     putf(&m, 108, 0);
     save(ctx, "o.hdr", m.b, 348);
     save(ctx, "o.img", m.b + 416, 48);
-    static const char *const names[] = {"o.nii", "o.nii.gz", "more.nii.gz", "o.hdr", "o.img"};
+    save_gzip(ctx, "p.hdr.gz", m.b, 348);
+    save(ctx, "p.img", m.b + 416, 48);
+    static const char *const names[] = {"o.nii", "o.nii.gz", "more.nii.gz", "o.hdr", "p.img"};
     static const char *const written[] = {"x.nii", "x.nii.gz", "x.nii.gz", "x.hdr", "x.img"};
     for (int k = 0; k < 5; k++) {
         int64_t failures = 0;
