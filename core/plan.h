@@ -1,0 +1,80 @@
+/* plan.h: a graph made ready to run: dead code gone, constants folded, elementwise chains and epilogues
+ * fused, kernels chosen, every buffer at a fixed place in one arena. After compiling, a run allocates
+ * nothing. */
+#ifndef GY_PLAN_H
+#define GY_PLAN_H
+
+#include "graph.h"
+#include "state.h"
+
+typedef struct gy_plan gy_plan;
+
+/* Passes that can be switched off (gy_plan_args.off). Equal bits with or without: FOLD, INPLACE, OFFSETS.
+ * EPILOGUE and CHAIN may change the last bits (other kernels, other order of rounding). */
+enum {
+    GY_PASS_FOLD = 1,      /* constants are computed once */
+    GY_PASS_RECOMPUTE = 2, /* segments marked by gy_recompute_begin are computed again in the backward pass */
+    GY_PASS_EPILOGUE = 4,  /* bias, activation, residual inside the product or convolution */
+    GY_PASS_CHAIN = 8,     /* elementwise operators tile by tile */
+    GY_PASS_INPLACE = 16,  /* outputs overwrite inputs that nobody reads any more */
+    GY_PASS_OFFSETS = 32,  /* buffers share memory by lifetime */
+    GY_PASS_ALL = 63
+};
+
+typedef struct gy_plan_args {
+    uint32_t off;               /* GY_PASS_* to leave out */
+    bool check;                 /* run every node alone on ref kernels and stop at the first NaN or Inf; also set by
+                                   the environment variable GYRUS_EAGER=1 */
+    bool no_assign;             /* evaluate only: states stay as they are */
+    bool dry;                   /* lay out, but allocate nothing: for memory estimates; cannot run */
+    const char *const *outputs; /* the outputs wanted, NULL-terminated; NULL: all */
+    uint64_t isa_mask;          /* tiers to choose kernels from; 0: the context's */
+} gy_plan_args;
+
+/* NULL with a message: the graph is poisoned, an output is unknown, or memory is out. The graph and the
+ * states it reads must outlive the plan. */
+gy_plan *gy_compile(gy_graph *g, gy_plan_args args);
+void gy_plan_free(gy_plan *p);
+
+/* Copies an input's value in; shape and dtype must fit. */
+gy_status gy_plan_feed(gy_plan *p, const char *name, const gy_tensor *value) GY_MUST_CHECK;
+/* The input's own memory (contiguous), to fill in place; NULL: no such input in this plan. */
+void *gy_plan_input(gy_plan *p, const char *name);
+/* Seed and step of the random operators of the next run. */
+void gy_plan_set_rng(gy_plan *p, uint64_t seed, uint64_t step);
+
+gy_status gy_plan_run(gy_plan *p) GY_MUST_CHECK; /* fails only in check mode, or on a dry plan */
+
+/* An output's value after a run: borrowed memory, valid until the next run. All zero: no such output. */
+gy_tensor gy_plan_output(const gy_plan *p, const char *name);
+double gy_plan_scalar(const gy_plan *p, const char *name); /* its first element; NaN: no such output */
+
+/* ---- the report ----------------------------------------------------------------------------- */
+
+typedef struct gy_plan_step_info {
+    const char *op, *kernel, *scope;
+    gy_site site;
+    gy_shape shape; /* of output 0 */
+    gy_dtype dtype;
+    double flops, bytes;
+    double seconds;     /* accumulated while profiling */
+    int64_t live_bytes; /* bytes of the arena in use during the step */
+    const char *fused;  /* "matmul+bias+gelu", "chain: mul add tanh"; NULL */
+} gy_plan_step_info;
+
+typedef struct gy_plan_info {
+    int64_t nodes; /* of the graph given */
+    int64_t steps;
+    int64_t arena_bytes; /* what the run needs beside inputs, constants and states */
+    int64_t lower_bound; /* largest sum of bytes alive at one step: no layout can do with less */
+    int64_t sum_bytes;   /* of all buffers: what no sharing would need */
+    int64_t const_bytes, input_bytes, state_bytes;
+    double flops, bytes;
+} gy_plan_info;
+gy_plan_info gy_plan_report(const gy_plan *p);
+gy_plan_step_info gy_plan_step(const gy_plan *p, int64_t i);
+void gy_plan_profile(gy_plan *p, bool on); /* on: clears the times, then each run adds to them */
+/* True when no two buffers that are alive together overlap (tests). */
+bool gy_plan_verify(const gy_plan *p);
+
+#endif

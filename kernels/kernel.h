@@ -1,0 +1,83 @@
+/* kernel.h: what a kernel is: a row of kernels.def, a function, and what the function is given.
+ *
+ * A kernel cannot fail: every check was made when the plan was compiled. It writes every element of its
+ * outputs, cuts its work into tiles whose bounds depend on shapes alone (gy_par), and combines partial
+ * results in tile order, so the same bits come out for any number of threads. */
+#ifndef GY_KERNEL_H
+#define GY_KERNEL_H
+
+#include "../core/cpu.h"
+#include "../core/op.h"
+#include "../core/threads.h"
+
+/* One operand: pointer to its first element, and strides counted in elements (0 along broadcast axes,
+ * negative along flipped ones). */
+typedef struct gy_view {
+    void *data;
+    gy_dtype dtype;
+    gy_shape shape;
+    int64_t stride[GY_MAX_RANK];
+} gy_view;
+
+bool gy_view_contiguous(const gy_view *v); /* row-major without gaps (axes of size 1 do not matter) */
+
+typedef struct gy_span gy_span;
+typedef void (*gy_span_fn)(const gy_span *s);
+
+typedef struct gy_kargs {
+    const void *attr;
+    int n_in, n_out;
+    gy_view *in;   /* in[i].data == NULL: an optional input that was left out */
+    gy_view *out;  /* contiguous */
+    void *scratch; /* 64-byte aligned, of the size that the row's scratch function asked for */
+    gy_pool *pool;
+    gy_span_fn span; /* elementwise rows: the span function the plan chose */
+} gy_kargs;
+
+typedef void (*gy_kernel_fn)(const gy_kargs *k);
+
+/* Elementwise kernels are spans: n elements, output contiguous, inputs `step` elements apart (0: one value
+ * for all). The driver (elementwise.c) cuts tensors into spans, so a span knows nothing of shapes. The
+ * output may be the same memory as an input of the same size and step 1. */
+struct gy_span {
+    const void *attr;
+    int64_t n;
+    void *out;
+    gy_dtype out_dtype;
+    const void *in[3];
+    int64_t step[3];
+    gy_dtype in_dtype[3];
+};
+
+/* Row flags. */
+enum {
+    GY_K_STRIDED = 1 /* inputs may have any strides; otherwise the plan makes them contiguous first */
+};
+
+typedef struct gy_kernel {
+    gy_op_id op;
+    gy_isa isa;
+    gy_dtype dtype; /* of the first float among inputs, then outputs; GY_DTYPE_DEFAULT: any */
+    uint32_t flags;
+    gy_kernel_fn fn;
+    gy_span_fn span; /* instead of fn */
+    /* NULL or returns true: this kernel takes the operands (data pointers are not set yet). */
+    bool (*supports)(const gy_kargs *k);
+    /* NULL or bytes of scratch for the operands and `threads` workers. */
+    size_t (*scratch)(const gy_kargs *k, int threads);
+    const char *name; /* "matmul_avx512" */
+} gy_kernel;
+
+/* All rows, best tier first for each operator. */
+const gy_kernel *gy_kernel_table(int64_t *n);
+/* The first row that fits `op`, `dtype`, the tier mask and supports(k); NULL: none. */
+const gy_kernel *gy_kernel_choose(gy_op_id op, gy_dtype dtype, uint64_t isa_mask, const gy_kargs *k);
+/* The dtype that selects rows: the first float among inputs, then outputs, else in[0]'s, else out[0]'s. */
+gy_dtype gy_kernel_dtype(const gy_kargs *k);
+
+/* Runs k->span over the broadcast shape of the inputs. */
+void gy_elementwise_run(const gy_kargs *k);
+/* Runs a chain of elementwise operators (made by the planner) tile by tile. */
+void gy_chain_run(const gy_kargs *k);
+
+#endif

@@ -1,0 +1,68 @@
+/* Packing a matrix with any strides into panels for the register kernels.
+ *
+ * Three layouts matter: lines adjacent in memory (whole vectors are copied), depth adjacent in memory (square blocks
+ * are transposed in registers), and neither (element by element). Bytes: each element is read once and written once. */
+#define GY_TYPED_FILE "gemm_pack.c"
+#include "gemm.h"
+#include "types.h"
+
+#ifdef T
+
+static void NAME(pack_lines_adjacent)(const T *src, int64_t stride, int64_t n, int64_t depth, int64_t width, T *dst) {
+    int64_t whole = n / LANES * LANES;
+    for (int64_t p = 0; p < depth; p++, src += stride, dst += width) {
+        int64_t r = 0;
+        for (; r < whole; r += LANES) OP(store)(dst + r, OP(load)(src + r));
+        for (; r < n; r++) dst[r] = src[r];
+        for (; r < width; r++) dst[r] = 0;
+    }
+}
+
+static void NAME(pack_any)(const T *src, int64_t line, int64_t step, int64_t n, int64_t depth, int64_t width, T *dst) {
+    for (int64_t p = 0; p < depth; p++, src += step, dst += width) {
+        for (int64_t r = 0; r < n; r++) dst[r] = src[r * line];
+        for (int64_t r = n; r < width; r++) dst[r] = 0;
+    }
+}
+
+#ifdef T_IS_F32
+/* Blocks of VL lines by VL depths. Where a block's columns are longer than what is left of the panel, stores run over
+ * into the next depth, which is written later; only the very last are masked. */
+static void NAME(pack_depth_adjacent)(const T *src, int64_t line, int64_t n, int64_t depth, int64_t width, T *dst) {
+    for (int64_t p = 0; p < depth; p += VL) {
+        int64_t np = depth - p < VL ? depth - p : VL;
+        for (int64_t r = 0; r < width; r += VL) {
+            int64_t w = width - r < VL ? width - r : VL, lines = n - r < VL ? n - r : VL;
+            vf b[VL];
+            const T *s = src + r * line + p;
+            if (np == VL)
+                for (int i = 0; i < VL; i++) b[i] = i < lines ? v_load(s + i * line) : v_zero();
+            else
+                for (int i = 0; i < VL; i++) b[i] = i < lines ? v_loadn(s + i * line, np) : v_zero();
+            v_transpose(b);
+            T *d = dst + p * width + r;
+            bool last = p + VL >= depth;
+            for (int i = 0; i < np; i++) {
+                if (w == VL || !(last && i == np - 1))
+                    v_store(d + i * width, b[i]);
+                else
+                    v_storen(d + i * width, b[i], w);
+            }
+        }
+    }
+}
+#endif
+
+void NAME(gy_pack_strided)(const void *source, int64_t r0, int64_t n, int64_t p0, int64_t depth, int64_t width,
+                           T *dst) {
+    const gy_strided *s = source;
+    const T *src = (const T *)s->data + r0 * s->line + p0 * s->depth;
+    if (s->line == 1 || n == 1) NAME(pack_lines_adjacent)(src, s->depth, n, depth, width, dst);
+#ifdef T_IS_F32
+    else if (s->depth == 1)
+        NAME(pack_depth_adjacent)(src, s->line, n, depth, width, dst);
+#endif
+    else
+        NAME(pack_any)(src, s->line, s->depth, n, depth, width, dst);
+}
+#endif

@@ -1,0 +1,271 @@
+/* The operator matmul: which way a product goes.
+ *
+ *   dots     at most 8 lines on one side and depth adjacent in memory on the other (a vector times a layer's weights, a
+ *            layer with few outputs): each line of the long side is read once, straight from where it is, and
+ * multiplied with all of the short side; bound by memory: 4 bytes for 2 x 8 FLOPs at most. serial   many small
+ * products: each is done by one thread, with panels that stay in its cache. driver   the rest (gemm.c).
+ *
+ * The choice depends on shapes and strides alone. Products with equal bits for any number of threads. */
+#define GY_TYPED_FILE "matmul.c"
+#include "gemm.h"
+#include "rows.h"
+#include "types.h"
+
+#ifndef GY_MATMUL_ONCE
+#define GY_MATMUL_ONCE
+
+enum { FEW = 8, STREAM = GY_MR == 6 ? 2 : 4 }; /* lines of the long side that share a pass */
+
+typedef struct {
+    int64_t batch, m, n, k;
+    int64_t a_row, a_depth, b_depth, b_col;
+    int64_t batch_rank;
+    gy_shape batch_shape;
+    int64_t a_batch[GY_MAX_RANK], b_batch[GY_MAX_RANK];
+    enum { DRIVER, SERIAL, DOTS_ROWS, DOTS_COLS } way; /* DOTS_ROWS: few rows of A; DOTS_COLS: few columns of B */
+    bool item_rows, item_cols;                         /* SERIAL: products of the batch are dots */
+    int64_t group;                                     /* products (SERIAL) or lines (DOTS) a tile */
+} problem;
+
+static bool rows_are_few(const problem *p) {
+    return p->m <= FEW && p->b_depth == 1;
+}
+static bool cols_are_few(const problem *p) {
+    return p->n <= FEW && p->a_depth == 1;
+}
+static int64_t at_least_1(double x) {
+    return x < 1 ? 1 : x > 1e9 ? (int64_t)1e9 : (int64_t)x;
+}
+
+static problem problem_of(const gy_kargs *k) {
+    const gy_matmul_attr *at = k->attr;
+    const gy_view *a = &k->in[0], *b = &k->in[1], *y = &k->out[0];
+    int64_t ra = a->shape.rank, rb = b->shape.rank;
+    problem p = {.batch_shape = y->shape, .batch_rank = y->shape.rank - 2};
+    p.batch_shape.rank -= 2;
+    p.batch = gy_shape_count(p.batch_shape);
+    p.m = y->shape.dim[p.batch_rank];
+    p.n = y->shape.dim[p.batch_rank + 1];
+    p.k = a->shape.dim[ra - (at->trans_a ? 2 : 1)];
+    p.a_row = a->stride[ra - (at->trans_a ? 1 : 2)];
+    p.a_depth = a->stride[ra - (at->trans_a ? 2 : 1)];
+    p.b_depth = b->stride[rb - (at->trans_b ? 1 : 2)];
+    p.b_col = b->stride[rb - (at->trans_b ? 2 : 1)];
+    for (int64_t i = 0; i < p.batch_rank; i++) {
+        int64_t ia = i - (p.batch_rank - (ra - 2)), ib = i - (p.batch_rank - (rb - 2));
+        p.a_batch[i] = ia < 0 || a->shape.dim[ia] == 1 ? 0 : a->stride[ia];
+        p.b_batch[i] = ib < 0 || b->shape.dim[ib] == 1 ? 0 : b->stride[ib];
+    }
+    double work = (double)p.m * (double)p.n * (double)p.k;
+    bool rows = rows_are_few(&p), cols = !rows && cols_are_few(&p);
+    if (p.batch > 1 && (work <= 2e6 || (p.batch >= 32 && work <= 5e8))) {
+        p.way = SERIAL;
+        p.item_rows = rows;
+        p.item_cols = cols;
+        p.group = at_least_1(1e6 / (work + 1000));
+    } else if (rows && (p.n >= 64 || p.k <= 4096)) {
+        p.way = DOTS_ROWS;
+    } else if (cols && (p.m >= 64 || p.k <= 4096)) {
+        p.way = DOTS_COLS;
+    }
+    if (p.way == DOTS_ROWS || p.way == DOTS_COLS)
+        p.group = at_least_1(250000.0 / (double)(p.k * (p.way == DOTS_ROWS ? p.m : p.n) + 1)) * STREAM;
+    return p;
+}
+#endif
+
+#ifdef T
+
+#define GEMM TYPE(gy_gemm)
+
+/* ---- dots ---- */
+
+typedef struct {
+    const GEMM *g;
+    bool rows;                   /* the few lines are rows of A */
+    const T *many, *few;         /* depth adjacent */
+    int64_t many_line, few_line; /* strides */
+    int64_t many_out, few_out;   /* strides of C */
+    int64_t n_many, n_few, k, group;
+} NAME(dots);
+
+/* nm x nf products of lines of length k. */
+GY_INLINE void NAME(dot_block)(const int nm, const int nf, const NAME(dots) * d, const T *x, const T *f, T *c) {
+    V acc[STREAM][4];
+    for (int i = 0; i < nm; i++)
+        for (int j = 0; j < nf; j++) acc[i][j] = OP(zero)();
+    int64_t p = 0;
+    for (; p + LANES <= d->k; p += LANES) {
+        V xv[STREAM];
+        for (int i = 0; i < nm; i++) xv[i] = OP(load)(x + i * d->many_line + p);
+        for (int j = 0; j < nf; j++) {
+            V fv = OP(load)(f + j * d->few_line + p);
+            for (int i = 0; i < nm; i++) acc[i][j] = OP(fma)(xv[i], fv, acc[i][j]);
+        }
+    }
+    if (p < d->k)
+        for (int j = 0; j < nf; j++) {
+            V fv = OP(loadn)(f + j * d->few_line + p, d->k - p);
+            for (int i = 0; i < nm; i++)
+                acc[i][j] = OP(fma)(OP(loadn)(x + i * d->many_line + p, d->k - p), fv, acc[i][j]);
+        }
+    for (int i = 0; i < nm; i++)
+        for (int j = 0; j < nf; j++) c[i * d->many_out + j * d->few_out] = OP(sum)(acc[i][j]);
+}
+GY_INLINE void NAME(dot_lines)(const int nm, const NAME(dots) * d, const T *x, T *c) {
+    int64_t j = 0;
+    for (; j + 4 <= d->n_few; j += 4) NAME(dot_block)(nm, 4, d, x, d->few + j * d->few_line, c + j * d->few_out);
+    const T *f = d->few + j * d->few_line;
+    c += j * d->few_out;
+    switch (d->n_few - j) {
+    case 3: NAME(dot_block)(nm, 3, d, x, f, c); break;
+    case 2: NAME(dot_block)(nm, 2, d, x, f, c); break;
+    case 1: NAME(dot_block)(nm, 1, d, x, f, c); break;
+    default: break;
+    }
+}
+static void NAME(dot_range)(const NAME(dots) * d, int64_t lo, int64_t hi) {
+    int64_t i = lo;
+    T *c = d->g->c;
+    for (; i + STREAM <= hi; i += STREAM) NAME(dot_lines)(STREAM, d, d->many + i * d->many_line, c + i * d->many_out);
+    for (; i < hi; i++) NAME(dot_lines)(1, d, d->many + i * d->many_line, c + i * d->many_out);
+    if (d->rows)
+        NAME(gy_gemm_finish)(d->g, 0, d->n_few, lo, hi);
+    else
+        NAME(gy_gemm_finish)(d->g, lo, hi, 0, d->n_few);
+}
+static void NAME(dot_tile)(void *arg, int64_t t, int worker) {
+    (void)worker;
+    const NAME(dots) *d = arg;
+    int64_t lo, hi;
+    gy_tile_range(d->n_many, d->group, t, &lo, &hi);
+    NAME(dot_range)(d, lo, hi);
+}
+/* The few lines are copied to `room` (n_few x k) unless their depth is adjacent already. */
+static NAME(dots) NAME(dots_of)(const GEMM *g, bool rows, int64_t group, T *room) {
+    const gy_strided *a = g->a, *b = g->b, *few = rows ? a : b, *many = rows ? b : a;
+    NAME(dots)
+    d = {.g = g,
+         .rows = rows,
+         .k = g->k,
+         .group = group,
+         .many = many->data,
+         .many_line = many->line,
+         .few = few->data,
+         .few_line = few->line,
+         .many_out = rows ? 1 : g->ldc,
+         .few_out = rows ? g->ldc : 1,
+         .n_many = rows ? g->n : g->m,
+         .n_few = rows ? g->m : g->n};
+    if (few->depth == 1) return d;
+    for (int64_t j = 0; j < d.n_few; j++)
+        for (int64_t p = 0; p < d.k; p++) room[j * d.k + p] = d.few[j * few->line + p * few->depth];
+    d.few = room;
+    d.few_line = d.k;
+    return d;
+}
+
+/* ---- the operator ---- */
+
+/* Sets up product number `item` of the batch. */
+static void NAME(item)(const gy_kargs *k, const problem *p, int64_t item, GEMM *g, gy_strided *a, gy_strided *b) {
+    const gy_matmul_attr *at = k->attr;
+    const gy_view *bias = k->n_in > 2 && k->in[2].data ? &k->in[2] : NULL;
+    const gy_view *residual = k->n_in > 3 && k->in[3].data ? &k->in[3] : NULL;
+    int64_t oa = 0, ob = 0, ores = 0, rest = item;
+    for (int64_t i = p->batch_rank - 1; i >= 0; i--) {
+        int64_t idx = rest % p->batch_shape.dim[i];
+        rest /= p->batch_shape.dim[i];
+        oa += idx * p->a_batch[i];
+        ob += idx * p->b_batch[i];
+        if (residual) ores += idx * residual->stride[i];
+    }
+    *a = (gy_strided){(const T *)k->in[0].data + oa, p->a_row, p->a_depth};
+    *b = (gy_strided){(const T *)k->in[1].data + ob, p->b_col, p->b_depth};
+    *g = (GEMM){.m = p->m,
+                .n = p->n,
+                .k = p->k,
+                .pack_a = NAME(gy_pack_strided),
+                .pack_b = NAME(gy_pack_strided),
+                .a = a,
+                .b = b,
+                .b_rows = p->b_col == 1 ? b->data : NULL,
+                .b_ld = p->b_depth,
+                .c = (T *)k->out[0].data + item * p->m * p->n,
+                .ldc = p->n,
+                .alpha = at->alpha == 0 ? (T)1 : (T)at->alpha,
+                .act = at->act};
+    if (bias) {
+        g->bias = bias->data;
+        g->bias_step = bias->stride[0];
+    }
+    if (residual) {
+        g->residual = (const T *)residual->data + ores;
+        g->residual_row = residual->stride[p->batch_rank];
+        g->residual_col = residual->stride[p->batch_rank + 1];
+    }
+}
+
+static size_t NAME(item_scratch)(const problem *p) {
+    size_t room = p->item_rows || p->item_cols ? ((size_t)(FEW * p->k) * sizeof(T) + 63) & ~(size_t)63
+                                               : NAME(gy_gemm_serial_scratch)(p->m, p->n, p->k);
+    return room;
+}
+
+size_t NAME(x86_matmul_scratch)(const gy_kargs *k, int threads) {
+    problem p = problem_of(k);
+    switch (p.way) {
+    case SERIAL: return NAME(item_scratch)(&p) * (size_t)threads;
+    case DOTS_ROWS:
+    case DOTS_COLS: return (size_t)(FEW * p.k) * sizeof(T);
+    case DRIVER: break;
+    }
+    return NAME(gy_gemm_scratch)(p.m, p.n, p.k, p.b_col == 1, threads);
+}
+
+typedef struct {
+    const gy_kargs *k;
+    const problem *p;
+    size_t room;
+} NAME(batch);
+
+static void NAME(batch_tile)(void *arg, int64_t t, int worker) {
+    const NAME(batch) *q = arg;
+    void *room = (char *)q->k->scratch + (size_t)worker * q->room;
+    int64_t lo, hi;
+    gy_tile_range(q->p->batch, q->p->group, t, &lo, &hi);
+    for (int64_t i = lo; i < hi; i++) {
+        GEMM g;
+        gy_strided a, b;
+        NAME(item)(q->k, q->p, i, &g, &a, &b);
+        if (q->p->item_rows || q->p->item_cols) {
+            NAME(dots) d = NAME(dots_of)(&g, q->p->item_rows, 1, room);
+            NAME(dot_range)(&d, 0, d.n_many);
+        } else {
+            NAME(gy_gemm_serial)(&g, room);
+        }
+    }
+}
+
+void NAME(x86_matmul)(const gy_kargs *k) {
+    problem p = problem_of(k);
+    if (p.batch == 0 || p.m == 0 || p.n == 0) return;
+    if (p.way == SERIAL) {
+        NAME(batch) q = {k, &p, NAME(item_scratch)(&p)};
+        gy_par(k->pool, gy_tiles(p.batch, p.group), NAME(batch_tile), &q);
+        return;
+    }
+    for (int64_t i = 0; i < p.batch; i++) {
+        GEMM g;
+        gy_strided a, b;
+        NAME(item)(k, &p, i, &g, &a, &b);
+        if (p.way == DRIVER) {
+            NAME(gy_gemm)(&g, k->scratch, k->pool);
+        } else {
+            NAME(dots) d = NAME(dots_of)(&g, p.way == DOTS_ROWS, p.group, k->scratch);
+            gy_par(k->pool, gy_tiles(d.n_many, d.group), NAME(dot_tile), &d);
+        }
+    }
+}
+#undef GEMM
+#endif

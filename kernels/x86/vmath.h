@@ -1,0 +1,168 @@
+/* vmath.h: transcendental functions on vectors of floats.
+ *
+ * Each is a range reduction and a polynomial (coefficients by a Remez exchange in 40 digits, then rounded to float).
+ * Infinities, NaN, denormals and signed zeros behave as in C. Largest errors over dense samples of the whole range,
+ * in units in the last place of a float, on both tiers (tests/kernels/test_x86_math.c holds these bounds):
+ *
+ *   exp 1.1   expm1_neg 1.5   log 1.0   log1p 1.2   tanh 2.6   sigmoid 2.6   erf 1.1   gauss_tail 4.0   sin, cos 1.6 */
+#ifndef GY_X86_VMATH_H
+#define GY_X86_VMATH_H
+
+#include "vec.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Horner's rule from the highest coefficient c[0]. */
+GY_INLINE vf v_poly(const float *c, int n, vf x) {
+    vf y = v_set(c[0]);
+    for (int i = 1; i < n; i++) y = v_fma(y, x, v_set(c[i]));
+    return y;
+}
+
+/* e^r - 1 for |r| <= ln(2)/2. */
+GY_INLINE vf v_expm1_reduced(vf r) {
+    static const float c[] = {1.990784005e-4f, 1.393382261e-3f, 8.333285642e-3f,
+                              4.166646336e-2f, 1.666666676e-1f, 0.5f};
+    return v_fma(v_mul(r, r), v_poly(c, 6, r), r);
+}
+/* x = n ln 2 + r, |r| <= ln(2)/2: ln 2 in two parts, the first short enough that n times it is exact. */
+GY_INLINE vf v_exp_reduce(vf x, vf *r) {
+    vf n = v_round(v_mul(x, v_set(1.44269504f)));
+    *r = v_fnma(n, v_set(-2.12194440e-4f), v_fnma(n, v_set(0.693359375f), x));
+    return n;
+}
+
+GY_INLINE vf v_exp(vf x) {
+    vf r, n = v_exp_reduce(v_min(v_set(89.0f), v_max(v_set(-104.0f), x)), &r);
+    vi k = v_to_int(n), half = vi_sra(k, 1);
+    vf y = v_add(v_set(1.0f), v_expm1_reduced(r));
+    return v_mul(v_mul(y, v_pow2(half)), v_pow2(vi_sub(k, half))); /* two steps: 2^n may be denormal or infinite */
+}
+
+/* e^x - 1 for x <= 0. */
+GY_INLINE vf v_expm1_neg(vf x) {
+    vf r, n = v_exp_reduce(v_max(v_set(-25.0f), x), &r);
+    vf s = v_pow2(v_to_int(n));
+    return v_fma(s, v_expm1_reduced(r), v_sub(s, v_set(1.0f)));
+}
+
+/* For u = 2^e (1 + f), sqrt(1/2) <= 1 + f < sqrt(2): ln u + c, where c is a small correction. */
+GY_INLINE vf v_log_core(vf u, vi e_bias, vf c) {
+    static const float p[] = {6.915539719e-2f,  -1.178984817e-1f, 1.18729164e-1f,   -1.238433723e-1f, 1.421866552e-1f,
+                              -1.666925177e-1f, 2.000222623e-1f,  -2.499998658e-1f, 3.333331045e-1f};
+    vi bits = v_bits(u), e = vi_sra(vi_sub(bits, vi_set(0x3f3504f3)), 23);
+    vf f = v_sub(v_float(vi_sub(bits, vi_sll(e, 23))), v_set(1.0f));
+    vf k = v_from_int(vi_add(e, e_bias)), f2 = v_mul(f, f);
+    vf y = v_fma(v_mul(f2, f), v_poly(p, 9, f), v_fma(k, v_set(-2.12194440e-4f), c));
+    y = v_fnma(v_set(0.5f), f2, y);
+    return v_fma(k, v_set(0.693359375f), v_add(f, y));
+}
+/* ln of 0 is -inf, of negative numbers NaN, of +inf +inf; u is the argument that decides. */
+GY_INLINE vf v_log_special(vf y, vf u) {
+    y = v_sel(v_eq(u, v_zero()), v_set(-INFINITY), y);
+    y = v_sel(v_eq(u, v_set(INFINITY)), u, y);
+    y = v_sel(v_lt(u, v_zero()), v_set(NAN), y);
+    return v_sel(v_ne(u, u), u, y);
+}
+GY_INLINE vf v_log(vf x) {
+    vm tiny = v_lt(x, v_set(1.17549435e-38f));
+    vf u = v_sel(tiny, v_mul(x, v_set(8388608.0f)), x);
+    vi bias = v_bits(v_sel(tiny, v_float(vi_set(-23)), v_zero()));
+    return v_log_special(v_log_core(u, bias, v_zero()), x);
+}
+/* 1 + x rounds; what is lost, c, comes back as c / u (d ln u = du / u). */
+GY_INLINE vf v_log1p(vf x) {
+    vf one = v_set(1.0f), u = v_add(one, x);
+    vf lost = v_sel(v_lt(x, one), v_sub(x, v_sub(u, one)), v_sub(one, v_sub(u, x)));
+    vf y = v_log_special(v_log_core(u, vi_set(0), v_div(lost, u)), u);
+    return v_sel(v_lt(v_abs(x), v_set(1e-8f)), x, y); /* keeps -0 */
+}
+
+GY_INLINE vf v_sigmoid(vf x) {
+    vf e = v_exp(v_neg(v_abs(x))), d = v_div(v_set(1.0f), v_add(v_set(1.0f), e));
+    return v_sel(v_lt(x, v_zero()), v_mul(e, d), d);
+}
+
+/* tanh |x| = -m / (2 + m), m = e^(-2|x|) - 1: no cancellation at either end. */
+GY_INLINE vf v_tanh(vf x) {
+    vf m = v_expm1_neg(v_mul(v_set(-2.0f), v_abs(x)));
+    return v_copysign(v_abs(v_div(m, v_add(v_set(2.0f), m))), x);
+}
+
+GY_INLINE vf v_softplus(vf x) {
+    return v_add(v_max(v_zero(), x), v_log1p(v_exp(v_neg(v_abs(x)))));
+}
+
+/* erfc(t) for t >= 0, given t^2 = s + lo exactly: e^(-t^2) / (1 + 2t) times a polynomial in (t-4)/(t+4). */
+GY_INLINE vf v_erfc_core(vf t, vf s, vf lo) {
+    static const float c[] = {8.278703178e-4f,  6.843684522e-3f,  -1.607898334e-2f, 3.638382659e-2f,
+                              -6.658819859e-2f, 9.384226067e-2f,  -1.009932416e-1f, 6.809116487e-2f,
+                              1.537732699e-2f,  -1.396210115e-1f, 1.232995136f};
+    vf q = v_div(v_sub(t, v_set(4.0f)), v_add(t, v_set(4.0f)));
+    vf e = v_exp(v_neg(s));
+    e = v_fnma(e, lo, e);
+    return v_mul(e, v_div(v_poly(c, 11, q), v_fma(v_set(2.0f), t, v_set(1.0f))));
+}
+GY_INLINE vf v_erf(vf x) {
+    static const float c[] = {7.853860632e-5f, -8.010193659e-4f, 5.188327729e-3f, -2.685381199e-2f,
+                              1.128358515e-1f, -3.761262582e-1f, 1.283791657e-1f};
+    vf a = v_abs(x), t = v_min(v_set(10.5f), a), s = v_mul(t, t);
+    vf far = v_copysign(v_sub(v_set(1.0f), v_erfc_core(t, s, v_fms(t, t, s))), x);
+    vf near = v_fma(x, v_poly(c, 7, s), x);
+    return v_sel(v_lt(a, v_set(1.0f)), near, far);
+}
+/* P(Z > |x|) of a standard normal Z: erfc(|x| / sqrt 2) / 2. */
+GY_INLINE vf v_gauss_tail(vf x) {
+    vf a = v_min(v_set(14.8f), v_abs(x)), h = v_mul(v_set(0.5f), a), s = v_mul(h, a);
+    return v_mul(v_set(0.5f), v_erfc_core(v_mul(a, v_set(0.707106781f)), s, v_fms(h, a, s)));
+}
+GY_INLINE vf v_gelu(vf x) {
+    vf tail = v_gauss_tail(x);
+    return v_mul(x, v_sel(v_lt(x, v_zero()), tail, v_sub(v_set(1.0f), tail)));
+}
+GY_INLINE vf v_gelu_tanh(vf x) { /* (1 + tanh u) / 2 = sigmoid(2u) */
+    vf u = v_mul(x, v_fma(v_mul(x, x), v_set(0.0713548163f), v_set(1.59576912f)));
+    return v_mul(x, v_sigmoid(u));
+}
+GY_INLINE vf v_silu(vf x) {
+    return v_mul(x, v_sigmoid(x));
+}
+GY_INLINE vf v_quick_gelu(vf x) {
+    return v_mul(x, v_sigmoid(v_mul(v_set(1.702f), x)));
+}
+
+/* sin(x + turn pi/2). x = n pi/2 + r with pi/2 in three parts; beyond 30000 (and for inf and NaN) the C library
+ * computes the lanes that need it. */
+GY_INLINE vf v_sin_turned(vf x, int turn) {
+    static const float s[] = {2.718313251e-6f, -1.983933592e-4f, 8.333329394e-3f, -1.666666664e-1f};
+    static const float c[] = {-2.721004769e-7f, 2.479951806e-5f, -1.388888375e-3f, 4.166666662e-2f};
+    vf n = v_round(v_mul(x, v_set(0.636619772f)));
+    vf r = v_fnma(n, v_set(1.57079637f), x);
+    r = v_fnma(n, v_set(-4.37113883e-8f), r);
+    r = v_fnma(n, v_set(-1.71512451e-15f), r);
+    vf z = v_mul(r, r);
+    vf sine = v_fma(v_mul(z, r), v_poly(s, 4, z), r);
+    vf cosine = v_fma(v_mul(z, z), v_poly(c, 4, z), v_fnma(v_set(0.5f), z, v_set(1.0f)));
+    vi q = vi_add(v_to_int(n), vi_set(turn));
+    vm odd = vi_eq(vi_and(q, vi_set(1)), vi_set(1));
+    vf y = v_xor(v_sel(odd, cosine, sine), v_float(vi_sll(vi_and(q, vi_set(2)), 30)));
+    unsigned far = ~v_bitmask(v_lt(v_abs(x), v_set(30000.0f))) & (unsigned)((UINT64_C(1) << VL) - 1);
+    if (__builtin_expect(far != 0, 0)) {
+        float in[VL], out[VL];
+        v_store(in, x);
+        v_store(out, y);
+        for (int i = 0; i < VL; i++)
+            if (far >> i & 1) out[i] = (float)(turn ? cos((double)in[i]) : sin((double)in[i]));
+        y = v_load(out);
+    }
+    return y;
+}
+GY_INLINE vf v_sin(vf x) {
+    return v_sel(v_eq(x, v_zero()), x, v_sin_turned(x, 0)); /* keeps -0 */
+}
+GY_INLINE vf v_cos(vf x) {
+    return v_sin_turned(x, 1);
+}
+
+#endif
