@@ -134,18 +134,19 @@ static void every_type_and_form_survives_a_round_trip(void **state) {
     assert_ok(ctx, open_image(ctx, &m, &like));
     like.intent_code = 1002;
     for (size_t d = 0; d < sizeof dtypes / sizeof dtypes[0]; d++)
-        for (int k = 0; k < 10; k++) {
+        for (int k = 0; k < 5; k++) {
+            int version = 1 + (k + (int)d) % 2;
             gy_tensor t, back;
             gy_nifti img;
-            const char *name = names[k / 2];
+            const char *name = names[k];
             assert_ok(ctx, gy_tensor_new(ctx, &t, dtypes[d], GY_S(5, 4, 3, 2)));
             for (int64_t i = 0; i < 120; i++)
                 gy_tensor_set(&t, i, dtypes[d] == GY_BOOL ? (double)(i % 2) : (double)i * 1.25 - 20);
-            assert_ok(ctx, gy_nifti_write(
-                               ctx, in_folder(name), &t,
-                               (gy_nifti_write_args){.like = &like, .slope = 2, .inter = 1, .version = 1 + k % 2}));
+            assert_ok(ctx,
+                      gy_nifti_write(ctx, in_folder(name), &t,
+                                     (gy_nifti_write_args){.like = &like, .slope = 2, .inter = 1, .version = version}));
             assert_ok(ctx, gy_nifti_open(ctx, in_folder(name), NULL, &img));
-            assert_int_equal(img.version, 1 + k % 2);
+            assert_int_equal(img.version, version);
             assert_true(img.slope == 2 && img.inter == 1 && img.tr == 2.5 && img.intent_code == 1002);
             assert_int_equal(img.space_code, 1);
             for (int i = 0; i < 3; i++)
@@ -170,7 +171,7 @@ static void the_written_qform_equals_the_sform(void **state) {
     gy_ctx *ctx = *state;
     gy_tensor t;
     assert_ok(ctx, gy_tensor_new(ctx, &t, GY_U8, GY_S(4, 3, 2)));
-    for (int k = 0; k < 40; k++) {
+    for (int k = 0; k < 16; k++) {
         double b = sin(k * 0.7) * 0.57, c = cos(k * 1.3) * 0.57, d = sin(k * 2.1) * 0.57;
         if (k < 3) b = k == 0, c = k == 1, d = k == 2; /* half turns: a = 0 */
         image m = with_qform(b, c, d);
