@@ -392,7 +392,10 @@ static gy_status read_space(const head *h, gy_nifti *out) {
     }
     for (int i = 0; i < 3; i++) {
         out->pixdim[i] *= to_mm;
-        for (int j = 0; j < 4; j++) out->affine[i][j] *= to_mm;
+        for (int j = 0; j < 4; j++) {
+            out->affine[i][j] *= to_mm;
+            if (!isfinite(out->affine[i][j])) return gy_bytes_fail_key(&h->src, "affine", "not finite in mm");
+        }
     }
     read_time(h, out, to_seconds);
     return GY_OK;

@@ -4,6 +4,7 @@
 #include "../files.h"
 #include "deflate.h"
 
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -120,7 +121,23 @@ static void make_header(uint8_t h[NIFTI_HEADER_MAX], const nifti_layout *at, boo
     memcpy(h + at->descrip, "gyrus " GY_VERSION, sizeof "gyrus " GY_VERSION);
 }
 
-static gy_status check(gy_ctx *ctx, const char *path, const gy_tensor *t, const gy_nifti_write_args *args) {
+/* Whether a header of this version can hold v; version 1 has float32 fields. */
+static bool fits(double v, int version, bool positive) {
+    double kept = version == 1 ? (fabs(v) <= FLT_MAX ? (double)(float)v : (double)INFINITY) : v;
+    return isfinite(kept) && (!positive || kept > 0);
+}
+
+static bool space_fits(const gy_nifti *like, int version) {
+    for (int i = 0; i < 3; i++) {
+        if (!fits(like->pixdim[i], version, true)) return false;
+        for (int j = 0; j < 4; j++)
+            if (!fits(like->affine[i][j], version, false)) return false;
+    }
+    return fits(like->tr, version, false) && fits(like->toffset, version, false);
+}
+
+/* Refuses what NIfTI cannot say; chooses the version where the caller leaves it open. */
+static gy_status check(gy_ctx *ctx, const char *path, const gy_tensor *t, gy_nifti_write_args *args) {
     const gy_shape *s = &t->shape;
     char text[GY_SHAPE_TEXT];
     bool small = true, legal = s->rank >= 1 && s->rank <= NIFTI_MAX_NDIM;
@@ -137,8 +154,14 @@ static gy_status check(gy_ctx *ctx, const char *path, const gy_tensor *t, const 
     if (args->version < 0 || args->version > 2 || (args->version == 1 && !small))
         return gy_fail(ctx, GY_ERR_USAGE, "%s: %s does not fit NIfTI-%d (sizes up to 32767 in version 1)", path,
                        gy_shape_text(*s, text), args->version);
-    if (!isfinite(args->slope) || !isfinite(args->inter))
-        return gy_fail(ctx, GY_ERR_USAGE, "%s: slope %g and inter %g must be finite", path, args->slope, args->inter);
+    if (!args->version) args->version = small ? 1 : 2;
+    if (!fits(args->slope, args->version, args->slope > 0) || !fits(args->inter, args->version, false))
+        return gy_fail(ctx, GY_ERR_USAGE, "%s: slope %g and inter %g must be finite and fit NIfTI-%d", path,
+                       args->slope, args->inter, args->version);
+    if (args->like && !space_fits(args->like, args->version))
+        return gy_fail(ctx, GY_ERR_USAGE,
+                       "%s: the affine, voxel sizes or times of the image whose space it takes do not fit NIfTI-%d",
+                       path, args->version);
     for (int i = 0; args->like && i < 3; i++) {
         int64_t n = i < s->rank ? s->dim[s->rank - 1 - i] : 1;
         if (n != args->like->dim[i])
@@ -200,9 +223,7 @@ static gy_status stage(gy_ctx *ctx, const char *path, const uint8_t *header, siz
 gy_status gy_nifti_write(gy_ctx *ctx, const char *path, const gy_tensor *t, gy_nifti_write_args args) {
     gy_status s = check(ctx, path, t, &args);
     if (s != GY_OK) return s;
-    bool small = true;
-    for (int64_t i = 0; i < t->shape.rank; i++) small = small && t->shape.dim[i] <= INT16_MAX;
-    const nifti_layout *at = &nifti_layouts[args.version ? args.version - 1 : !small];
+    const nifti_layout *at = &nifti_layouts[args.version - 1];
     bool is_hdr = gy_path_has_suffix(path, ".hdr") || gy_path_has_suffix(path, ".hdr.gz");
     bool is_img = gy_path_has_suffix(path, ".img") || gy_path_has_suffix(path, ".img.gz");
     if (!is_hdr && !is_img && !gy_path_has_suffix(path, ".nii") && !gy_path_has_suffix(path, ".nii.gz"))

@@ -9,27 +9,31 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FILTERS = 5, LEVEL = 6, IDAT_MOST = 1 << 30 };
+enum { FILTERS = 5, LEVEL = 6, IDAT_MOST = 1 << 30, MARGIN = 8 /* the most bytes a pixel has */ };
 
 static int paeth(int a, int b, int c) {
     int pa = abs(b - c), pb = abs(a - c), pc = abs(a + b - 2 * c);
     return pa <= pb && pa <= pc ? a : pb <= pc ? b : c;
 }
 
-/* Filters a row and returns the sum of |bytes as signed|. `above` may be NULL. */
-static uint64_t filter(int type, const uint8_t *row, const uint8_t *above, uint64_t n, uint64_t step, uint8_t *out) {
-    uint64_t sum = 0;
-    for (uint64_t i = 0; i < n; i++) {
-        int left = i >= step ? row[i - step] : 0, up = above ? above[i] : 0,
-            corner = above && i >= step ? above[i - step] : 0;
-        int guess = type == 0   ? 0
-                    : type == 1 ? left
-                    : type == 2 ? up
-                    : type == 3 ? (left + up) / 2
-                                : paeth(left, up, corner);
-        out[i] = (uint8_t)(row[i] - guess);
-        sum += out[i] < 128 ? out[i] : 256u - out[i];
+/* Filters a row and returns the sum of |bytes as signed|. Left of `row` and `above` lie at least `step` zeros. */
+static uint64_t filter(int type, const uint8_t *row, const uint8_t *above, int64_t n, int64_t step, uint8_t *out) {
+    switch (type) {
+    case 0: memcpy(out, row, (size_t)n); break;
+    case 1:
+        for (int64_t i = 0; i < n; i++) out[i] = (uint8_t)(row[i] - row[i - step]);
+        break;
+    case 2:
+        for (int64_t i = 0; i < n; i++) out[i] = (uint8_t)(row[i] - above[i]);
+        break;
+    case 3:
+        for (int64_t i = 0; i < n; i++) out[i] = (uint8_t)(row[i] - (row[i - step] + above[i]) / 2);
+        break;
+    default:
+        for (int64_t i = 0; i < n; i++) out[i] = (uint8_t)(row[i] - paeth(row[i - step], above[i], above[i - step]));
     }
+    uint64_t sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += (uint64_t)abs((int8_t)out[i]);
     return sum;
 }
 
@@ -46,23 +50,28 @@ static void get_row(const gy_image *img, int64_t y, uint64_t bytes, uint8_t *out
     }
 }
 
-/* `rows` gets height times (filter type, bytes); `work` holds 2 + FILTERS rows. */
+/* `rows` gets height times (filter type, bytes); `work` holds work_size(bytes) zeros. */
 static void filter_rows(const gy_image *img, uint64_t bytes, uint8_t *work, uint8_t *rows) {
-    uint64_t step = (uint64_t)(img->channels * (img->bit_depth / 8));
-    uint8_t *row = work, *above = work + bytes;
+    int64_t n = (int64_t)bytes, step = img->channels * (img->bit_depth / 8);
+    uint8_t *row = work + MARGIN, *above = row + bytes + MARGIN, *tries = above + bytes;
     for (int64_t y = 0; y < img->height; y++, rows += bytes + 1) {
         get_row(img, y, bytes, row);
         int best = 0;
         uint64_t least = UINT64_MAX;
         for (int f = 0; f < FILTERS; f++) {
-            uint64_t sum = filter(f, row, y ? above : NULL, bytes, step, work + (uint64_t)(2 + f) * bytes);
+            uint64_t sum = filter(f, row, above, n, step, tries + f * n);
             if (sum < least) least = sum, best = f;
         }
         rows[0] = (uint8_t)best;
-        memcpy(rows + 1, work + (uint64_t)(2 + best) * bytes, bytes);
+        memcpy(rows + 1, tries + best * n, bytes);
         uint8_t *t = row;
         row = above, above = t;
     }
+}
+
+/* This row and the one above, each behind its margin, and the row in every filter. */
+static uint64_t work_size(uint64_t bytes) {
+    return 2 * (MARGIN + bytes) + FILTERS * bytes;
 }
 
 static uint8_t *put_chunk(uint8_t *p, const char type[5], const void *data, uint64_t n) {
@@ -105,7 +114,7 @@ static gy_status deflate_rows(gy_ctx *ctx, const gy_image *img, uint8_t **out, u
     if (!gy_mul_u64(bytes + 1, (uint64_t)img->height, &total) || total > SIZE_MAX / 2)
         return gy_fail(ctx, GY_ERR_NOMEM, "PNG: %" PRId64 " x %" PRId64 " pixels are too many", img->width,
                        img->height);
-    uint8_t *rows = gy_malloc(ctx, (size_t)total), *work = gy_malloc(ctx, (size_t)(bytes * (2 + FILTERS)));
+    uint8_t *rows = gy_malloc(ctx, (size_t)total), *work = gy_calloc(ctx, 1, (size_t)work_size(bytes));
     gy_status s = rows && work ? GY_OK : GY_ERR_NOMEM;
     if (s == GY_OK) {
         filter_rows(img, bytes, work, rows);

@@ -163,8 +163,13 @@ static inline void to_big_endian(image *m) {
     }
 }
 
+/* Not through gy_write_file: hundreds of fsyncs would take seconds. */
 static inline void save(gy_ctx *ctx, const char *name, const void *bytes, size_t n) {
-    assert_ok(ctx, gy_write_file(ctx, in_folder(name), bytes, n));
+    (void)ctx;
+    FILE *f = fopen(in_folder(name), "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(bytes, 1, n, f), n);
+    assert_int_equal(fclose(f), 0);
 }
 
 static inline void save_gzip(gy_ctx *ctx, const char *name, const void *bytes, size_t n) {

@@ -413,7 +413,7 @@ static void a_file_cut_anywhere_is_refused(void **state) { /* NII-09, NII-12 */
     gy_ctx *ctx = *state;
     for (int k = 0; k < 2; k++) {
         image whole = k ? nifti2() : nifti1();
-        for (size_t n = 0; n < whole.n; n++) {
+        for (size_t n = 0; n < whole.n; n += n < 16 || n >= whole.n - 56 ? 1 : 11) {
             image m = whole;
             m.n = n;
             char message[64];
