@@ -24,6 +24,7 @@ static void balance(int64_t n, double *a, double *d) {
             while (col < row / 2) f *= 2, col *= 4;
             while (col >= row * 2) f /= 2, col /= 4;
             if (f == 1 || (col + row) / f >= 0.95 * before) continue; /* not worth another round */
+            if (d[i] * f > 1e140 || d[i] * f < 1e-140) continue;      /* D and D^-1 must stay finite */
             again = true;
             d[i] *= f;
             for (int64_t j = 0; j < n; j++) a[i * n + j] /= f;
