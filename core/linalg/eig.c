@@ -10,20 +10,20 @@
 
 enum { MAX_SWEEPS = 60 };
 
-/* Scales A to D^-1 A D in place; d [n] receives D. */
+/* Scales A to D^-1 A D in place; d [n] receives D. Norms are Euclidean and count the diagonal: with the older rule,
+ * sums of the other entries, balancing can make a Hessenberg matrix much worse (James, Langou & Lowery 2014). */
 static void balance(int64_t n, double *a, double *d) {
     for (int64_t i = 0; i < n; i++) d[i] = 1;
     for (bool again = true; again;) {
         again = false;
         for (int64_t i = 0; i < n; i++) {
-            double row = 0, col = 0, f = 1;
-            for (int64_t j = 0; j < n; j++)
-                if (j != i) row += fabs(a[i * n + j]), col += fabs(a[j * n + i]);
+            double row = gy_la_norm2(n, a + i * n, 1), col = gy_la_norm2(n, a + i, n), f = 1;
             if (row == 0 || col == 0) continue;
             double before = row + col;
             while (col < row / 2) f *= 2, col *= 4;
             while (col >= row * 2) f /= 2, col /= 4;
             if (f == 1 || (col + row) / f >= 0.95 * before) continue; /* not worth another round */
+            if (d[i] * f > 1e140 || d[i] * f < 1e-140) continue;      /* D and D^-1 must stay finite */
             again = true;
             d[i] *= f;
             for (int64_t j = 0; j < n; j++) a[i * n + j] /= f;
@@ -232,10 +232,10 @@ static void normalise(int64_t n, double complex *v, int64_t ld) {
     v[best * ld] = cabs(v[best * ld]);
 }
 
+/* Conjugates compare equal, so a stable sort leaves a pair together, the positive imaginary part first. */
 static bool comes_before(double complex a, double complex b) {
     if (cabs(a) != cabs(b)) return cabs(a) > cabs(b);
-    if (creal(a) != creal(b)) return creal(a) > creal(b);
-    return cimag(a) > cimag(b);
+    return creal(a) > creal(b);
 }
 
 /* Vectors from the Schur form: v column order[j] for eigenvalue j. pos[k] is the place of eigenvalue k. */

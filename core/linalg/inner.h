@@ -9,7 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-/* count * count2 doubles, zeroed; NULL with GY_ERR_NOMEM. */
+/* rows * cols doubles, zeroed; NULL with GY_ERR_NOMEM recorded. */
 static inline double *gy_la_new(gy_ctx *ctx, int64_t rows, int64_t cols) {
     uint64_t n;
     if (!gy_mul_u64((uint64_t)rows, (uint64_t)cols, &n)) n = UINT64_MAX / 2; /* refused by calloc */
@@ -41,8 +41,9 @@ void gy_la_gemm_lower(gy_pool *pool, bool ta, bool tb, int64_t n, int64_t k, dou
  * Returns tau; 0 when x[1:] is already zero. GVL 5.1.3. */
 double gy_la_reflector(int64_t n, double *x, int64_t stride);
 
-/* Compact WY: B [m, r] becomes (I - V T V^T) B, or its transpose. V [m, k] (explicit ones and zeros), T [k, k] upper.
- * w is scratch of k * r doubles times two. */
+/* Compact WY, k <= 32: the product of k reflectors is I - V T V^T; V [m, k] has its ones and zeros written out, T
+ * [k, k] is upper triangular. wy_apply: B [m, r] becomes (I - V T V^T) B, or the transpose of that times B; w is
+ * scratch of 2 k r. */
 void gy_la_wy_t(gy_pool *pool, int64_t m, int64_t k, const double *v, int64_t ldv, const double *tau, double *t,
                 int64_t ldt);
 void gy_la_wy_apply(gy_pool *pool, bool trans, int64_t m, int64_t k, const double *v, int64_t ldv, const double *t,

@@ -40,8 +40,7 @@ static gy_status basis_gram(gy_ctx *ctx, const gy_ridge_args *a, const bool *kee
     b->p = a->p, b->t = a->t, b->k = b->n < b->p ? b->n : b->p;
     if (!(b->xc = gy_la_new(ctx, b->n, b->p)) || !(b->yc = gy_la_new(ctx, b->n, b->t)) ||
         !(b->mean_x = gy_la_new(ctx, b->p, 1)) || !(b->mean_y = gy_la_new(ctx, b->t, 1)) ||
-        !(b->l = gy_la_new(ctx, b->k, 1)) || !(b->vec = gy_la_new(ctx, b->k, b->k)) ||
-        !(b->m = gy_la_new(ctx, b->p, b->k)) || !(b->proj = gy_la_new(ctx, b->k, b->t)))
+        !(b->vec = gy_la_new(ctx, b->k, b->k)))
         return GY_ERR_NOMEM;
     centred(a->n, a->p, a->x, a->ldx, keep, !a->no_intercept, b->xc, b->mean_x);
     centred(a->n, a->t, a->y, a->ldy, keep, !a->no_intercept, b->yc, b->mean_y);
@@ -58,8 +57,11 @@ static bool is_primal(const struct basis *b) {
 static gy_status basis_decompose(gy_ctx *ctx, struct basis *b) {
     gy_pool *pool = gy_ctx_pool(ctx);
     int64_t n = b->n, p = b->p, t = b->t, k = b->k;
-    double *gram = b->vec, *vec = gy_la_new(ctx, k, k);
-    gy_status s = vec ? gy_la_eigh(ctx, k, gram, k, b->l, vec, k) : GY_ERR_NOMEM;
+    double *gram = b->vec, *vec = NULL;
+    if (!(b->l = gy_la_new(ctx, k, 1)) || !(b->m = gy_la_new(ctx, p, k)) || !(b->proj = gy_la_new(ctx, k, t)) ||
+        !(vec = gy_la_new(ctx, k, k)))
+        return GY_ERR_NOMEM;
+    gy_status s = gy_la_eigh(ctx, k, gram, k, b->l, vec, k);
     if (s) {
         gy_free(ctx, vec);
         return s;

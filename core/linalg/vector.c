@@ -105,24 +105,53 @@ struct rotate {
     double *b;
 };
 
-enum { SLAB = 32 };
+enum { SLAB = 8 };
+typedef double v2 __attribute__((vector_size(16)));
+
+static inline v2 load(const double *p) {
+    v2 x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+
+static inline void store(double *p, v2 x) {
+    memcpy(p, &x, sizeof x);
+}
+
+/* Eight columns. A sweep rotates rows (i, i + 1), then (i + 1, i + 2): the row in common stays in registers. */
+static void rotate_slab(const struct rotate *g, double *b) {
+    v2 x0 = {0, 0}, x1 = x0, x2 = x0, x3 = x0;
+    double *held = NULL; /* where x belongs */
+    for (int64_t k = 0; k < g->n; k++) {
+        double *row = b + g->rot[k].i * g->ldb, *next = row + g->ldb;
+        if (held != row) {
+            if (held) store(held, x0), store(held + 2, x1), store(held + 4, x2), store(held + 6, x3);
+            x0 = load(row), x1 = load(row + 2), x2 = load(row + 4), x3 = load(row + 6);
+        }
+        v2 c = {g->rot[k].c, g->rot[k].c}, s = {g->rot[k].s, g->rot[k].s};
+        v2 y0 = load(next), y1 = load(next + 2), y2 = load(next + 4), y3 = load(next + 6);
+        store(row, c * x0 + s * y0);
+        store(row + 2, c * x1 + s * y1);
+        store(row + 4, c * x2 + s * y2);
+        store(row + 6, c * x3 + s * y3);
+        x0 = c * y0 - s * x0, x1 = c * y1 - s * x1, x2 = c * y2 - s * x2, x3 = c * y3 - s * x3;
+        held = next;
+    }
+    store(held, x0), store(held + 2, x1), store(held + 4, x2), store(held + 6, x3);
+}
 
 static void rotate_tile(void *arg, int64_t t, int worker) {
     (void)worker;
     const struct rotate *g = arg;
     int64_t lo, hi;
     gy_tile_range(g->r, SLAB, t, &lo, &hi);
+    if (hi - lo == SLAB) {
+        rotate_slab(g, g->b + lo);
+        return;
+    }
     for (int64_t k = 0; k < g->n; k++) {
-        double c = g->rot[k].c, s = g->rot[k].s;
-        double *restrict x = g->b + g->rot[k].i * g->ldb + lo, *restrict y = x + g->ldb;
-        int64_t j = 0, w = hi - lo;
-        for (; j + 4 <= w; j += 4)
-            for (int64_t q = j; q < j + 4; q++) {
-                double u = x[q], v = y[q];
-                x[q] = c * u + s * v;
-                y[q] = c * v - s * u;
-            }
-        for (; j < w; j++) {
+        double c = g->rot[k].c, s = g->rot[k].s, *x = g->b + g->rot[k].i * g->ldb, *y = x + g->ldb;
+        for (int64_t j = lo; j < hi; j++) {
             double u = x[j], v = y[j];
             x[j] = c * u + s * v;
             y[j] = c * v - s * u;

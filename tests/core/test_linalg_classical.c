@@ -77,6 +77,17 @@ static void alpha_zero_is_least_squares_of_minimum_norm(void **state) {
     data_free(d);
 }
 
+static void ridge_by_hand(void **state) {
+    gy_ctx *ctx = *state;
+    /* x - 2 = (-1, 0, 1), x.y = 3.5 - 1 = 2.5, x.x = 2: w = 2.5 / (2 + 1), b = 13/6 - 2 w. */
+    double x[3] = {1, 2, 3}, y[3] = {1, 2, 3.5}, alpha[2] = {1, 0.5}, w[2], b[2];
+    gy_ridge_args a = {3, 1, 1, x, 1, y, 1, alpha, 2, false};
+    assert_ok(ctx, gy_la_ridge_fit(ctx, &a, w, b));
+    assert_close(w[0], 2.5 / 3, 1e-15);
+    assert_close(b[0], 13.0 / 6 - 5.0 / 3, 1e-14);
+    assert_close(w[1], 1, 1e-15);
+}
+
 /* Held-out predictions by really leaving the fold out, scored by the definitions. */
 static double slow_score(gy_ctx *ctx, struct data d, double alpha, const int64_t *fold, int64_t folds, int64_t target,
                          gy_score kind) {
@@ -477,6 +488,7 @@ static void fits_have_the_same_bits_for_any_number_of_threads(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(ridge_zeroes_the_gradient_in_primal_and_dual_form),
+        TEST(ridge_by_hand),
         TEST(alpha_zero_is_least_squares_of_minimum_norm),
         TEST(fast_cross_validation_equals_refitting),
         TEST(ridge_refuses_what_it_cannot_do),

@@ -218,6 +218,46 @@ static void general_eigenpairs_have_small_residuals(void **state) {
     }
 }
 
+static void balancing_helps_bad_scales_and_does_not_harm_hessenberg_input(void **state) {
+    gy_ctx *ctx = *state;
+    for (int64_t n = 20; n <= 80; n += 15) {
+        double *a = random_mat(n, n, 7);
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t j = 0; j < i - 1; j++) a[i * n + j] = 0;
+        check_eig(ctx, n, a);
+        for (int64_t i = 0; i < n; i++) /* triangular with repeated eigenvalues */
+            for (int64_t j = 0; j < n; j++) a[i * n + j] = j < i ? 0 : floor(a[i * n + j]);
+        check_eig(ctx, n, a);
+        free(a);
+    }
+    /* D diag-similar to [[1, 2], [3, 4]] with D = diag(1, 2^60): the eigenvalues keep full relative accuracy. */
+    double b[4] = {1, 2 * 0x1p60, 3 * 0x1p-60, 4};
+    double complex w[2];
+    assert_ok(ctx, gy_la_eig(ctx, 2, b, 2, w, NULL, 0));
+    assert_close(creal(w[0]), (5 + sqrt(33)) / 2, 1e-15);
+    assert_below(fabs(creal(w[1]) - (5 - sqrt(33)) / 2), 1e-15);
+}
+
+static void low_rank_products_of_every_grading_decompose(void **state) {
+    gy_ctx *ctx = *state;
+    gy_rng r;
+    gy_rng_init(&r, 99, "shapes");
+    for (int round = 0; round < 25; round++) {
+        int64_t m = 1 + gy_rng_below(&r, 100), n = 1 + gy_rng_below(&r, 100), least = m < n ? m : n;
+        int64_t k = 1 + gy_rng_below(&r, least);
+        double *l = random_mat(m, k, 100 + (uint64_t)round), *t = random_mat(k, n, 200 + (uint64_t)round);
+        for (int64_t i = 0; i < k; i++) {
+            const double grades[5] = {1, pow(10, -16 * (double)i / (double)k), pow(10, -30 * gy_rng_uniform(&r)),
+                                      i % 2 ? 1 : 1e-9, pow(2, (double)i)};
+            for (int64_t j = 0; j < n; j++) t[i * n + j] *= grades[round % 5];
+        }
+        double *a = product(false, false, m, n, k, l, t), *g = product(false, true, m, m, n, a, a);
+        check_svd(ctx, m, n, a);
+        check_eigh(ctx, m, g);
+        free(l), free(t), free(a), free(g);
+    }
+}
+
 static void a_defective_matrix_gives_its_eigenvalue_twice(void **state) {
     gy_ctx *ctx = *state;
     double a[4] = {2, 1, 0, 2};
@@ -298,6 +338,8 @@ int main(void) {
         TEST(rank_deficiency_is_refused_by_qr_and_solved_by_svd),
         TEST(the_pseudo_inverse_meets_penroses_conditions),
         TEST(general_eigenpairs_have_small_residuals),
+        TEST(balancing_helps_bad_scales_and_does_not_harm_hessenberg_input),
+        TEST(low_rank_products_of_every_grading_decompose),
         TEST(a_defective_matrix_gives_its_eigenvalue_twice),
         TEST(the_companion_matrix_gives_the_polynomials_roots),
         TEST(non_finite_input_is_refused),
