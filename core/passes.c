@@ -432,8 +432,12 @@ static gy_t emit_chain(rewrite *r, const int32_t list[], int n) {
             if (at == n_in) in[n_in++] = t;
             o->in[k] = at;
         }
-        /* slots whose last reader is this node are free again: spans work in place, and a narrower output (a
-         * mask) never runs ahead of a wider input */
+        /* slots whose last reader is this node are free again, since spans work in place; but an output wider than
+         * an input (values chosen by a mask) would overwrite elements that are still to be read */
+        bool narrow[GY_CHAIN_SLOTS] = {false};
+        for (int k = 0; k < m->n_in; k++)
+            if (o->in[k] < 0 && gy_dtype_size(gy_dtype_of(m->in[k])) < gy_dtype_size(o->dtype))
+                narrow[-1 - o->in[k]] = true;
         for (int j = 0; j < i; j++) {
             bool later = false;
             for (int l = i + 1; l < n; l++)
@@ -450,7 +454,7 @@ static gy_t emit_chain(rewrite *r, const int32_t list[], int n) {
             break;
         }
         for (int s = 0; s < GY_CHAIN_SLOTS && slot_of[i] < 0; s++)
-            if (!busy[s]) slot_of[i] = s;
+            if (!busy[s] && !narrow[s]) slot_of[i] = s;
         if (slot_of[i] < 0) return GY_NONE;
         busy[slot_of[i]] = true;
         o->out = slot_of[i];

@@ -210,9 +210,13 @@ static bool case_args(gy_case *c, int i, gy_attention_args *a) {
                  {0, 4, 4, 2, 2, 3, 3, false, {0}, {0}},
                  {1, 17, 19, 2, 2, 16, 16, false, {2, {17, 19}}, {1, {19}}}};
     enum { COUNT = sizeof table / sizeof *table };
-    if (i > COUNT) return false;
+    if (i > COUNT + 1) return false;
     *a = (gy_attention_args){.at = GY_HERE};
     c->tol = 64;
+    if (i > COUNT) { /* one value in three roles */
+        a->q = a->k = a->v = gy_case_in(c, GY_S(1, 5, 2, 3), -1, 1);
+        return true;
+    }
     if (i == COUNT) { /* strided: heads before time, as a fused projection leaves them */
         a->q = gy_swap(gy_case_in(c, GY_S(1, 2, 6, 4), -1, 1), 1, 2);
         a->k = gy_swap(gy_case_in(c, GY_S(1, 2, 5, 4), -1, 1), 1, 2);
@@ -233,6 +237,7 @@ static bool cases(gy_case *c, int i) {
     gy_attention_args a;
     if (!case_args(c, i, &a)) return false;
     c->y = gy_attention_(a);
+    if (i == 1 || i == 5) c->y = gy_out(c->y, 1); /* lse has a gradient too */
     return true;
 }
 

@@ -135,6 +135,7 @@ static bool cases(gy_case *c, int i) {
     gy_cross_entropy_args a;
     if (!case_args(c, i, &a)) return false;
     c->y = gy_cross_entropy_(a);
+    if (i == 2) c->y = gy_out(c->y, 1); /* lse has a gradient too */
     return true;
 }
 
