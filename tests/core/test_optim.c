@@ -180,6 +180,23 @@ static void a_parameter_read_in_two_scopes_gets_the_whole_gradient(void **state)
     gy_store_free(store);
 }
 
+static void two_optimizers_share_a_graph_under_two_names(void **state) {
+    gy_ctx *ctx = *state;
+    problem p = begin(ctx);
+    gy_optim_adam(p.g, p.store, p.loss, "layer.weight", .name = "slow");
+    gy_optim_sgd(p.g, p.store, p.loss, "layer.bias", .name = "fast", .lr = "bias_lr");
+    gy_plan *plan = gy_compile(p.g, (gy_plan_args){0});
+    assert_non_null(plan);
+    *(double *)gy_plan_input(plan, "bias_lr") = 0;
+    double before = gy_tensor_get(&p.w->value, 0);
+    for (int t = 0; t < 3; t++) step(ctx, plan, 0.01);
+    assert_true(gy_tensor_get(&p.w->value, 0) != before && gy_tensor_get(&p.b->value, 0) == 0);
+    assert_int_equal(*(int64_t *)gy_state_find(p.store, "slow.step")->value.data, 3);
+    assert_int_equal(*(int64_t *)gy_state_find(p.store, "fast.step")->value.data, 3);
+    gy_plan_free(plan);
+    end(&p);
+}
+
 static void wrong_losses_are_named(void **state) {
     gy_ctx *ctx = *state;
     problem p = begin(ctx);
@@ -241,6 +258,7 @@ int main(void) {
         TEST(frozen_and_foreign_parameters_stay),
         TEST(a_prefix_or_a_group_leaves_parameters_out),
         TEST(a_parameter_read_in_two_scopes_gets_the_whole_gradient),
+        TEST(two_optimizers_share_a_graph_under_two_names),
         TEST(wrong_losses_are_named),
         TEST(every_failed_allocation_is_reported),
         TEST(schedules_pass_through_their_points),
