@@ -143,7 +143,7 @@ static gy_optim build(const gy_optim_args *o, found *f) {
         gy_poison(g, o->at, "optimizer: the loss depends on no unfrozen parameter%s%s", o->prefix ? " named " : "",
                   o->prefix ? o->prefix : "");
     if (g->status != GY_OK) return result;
-    gy_t scale = GY_NONE, lr = gy_input_(o->at, g, "lr", GY_F64, GY_S0);
+    gy_t scale = GY_NONE, lr = gy_input_(o->at, g, o->lr ? o->lr : "lr", GY_F64, GY_S0);
     result.n = f->n;
     result.step = next_step(o);
     if (o->clip_norm != 0) {

@@ -37,6 +37,7 @@ typedef struct gy_optim_args {
     gy_t loss;          /* scalar */
     const char *prefix; /* NULL: all unfrozen parameters that the loss depends on; else those of this prefix */
     const char *name;   /* of the step counter; NULL: "optim". Two optimizers in one graph need two names */
+    const char *lr;     /* name of the rate's input; NULL: "lr" */
     double momentum;    /* sgd; 0: none */
     bool nesterov;
     double beta1, beta2;               /* 0: 0.9 and 0.999 (lion 0.9, 0.99) */

@@ -61,6 +61,11 @@ gy_t gy_gather_(gy_site at, gy_t x, gy_t index, int64_t axis) {
     return gy_node_make(at, x.g, GY_OP_gather, &a, 2, (gy_t[]){x, index});
 }
 
+static gy_cost gather_cost(const gy_node *n) { /* only the rows that are read, not the whole table */
+    double y = (double)gy_shape_count(n->shape[0]) * (double)gy_dtype_size(n->dtype[0]);
+    return (gy_cost){0, 2 * y + 8 * (double)gy_count(n->in[1])};
+}
+
 static void gather_vjp(const gy_vjp *v) {
     const gy_index_attr *a = v->attr;
     v->gx[0] = gy_scatter_add(v->ct[0], v->in[1], a->axis, gy_dim(v->in[0], a->axis));
@@ -401,13 +406,17 @@ static bool sddmm_cases(gy_case *c, int i) {
     return true;
 }
 
-const gy_op_impl gy_impl_gather = {
-    .attr_size = sizeof(gy_index_attr), .infer = gather_infer, .vjp = gather_vjp, .cases = gather_cases};
+const gy_op_impl gy_impl_gather = {.attr_size = sizeof(gy_index_attr),
+                                   .infer = gather_infer,
+                                   .vjp = gather_vjp,
+                                   .cost = gather_cost,
+                                   .cases = gather_cases};
 const gy_op_impl gy_impl_scatter_add = {
     .attr_size = sizeof(gy_index_attr), .infer = scatter_add_infer, .vjp = scatter_add_vjp, .cases = scatter_add_cases};
 const gy_op_impl gy_impl_gather_along = {.attr_size = sizeof(gy_index_attr),
                                          .infer = gather_along_infer,
                                          .vjp = gather_along_vjp,
+                                         .cost = gather_cost,
                                          .cases = gather_along_cases};
 const gy_op_impl gy_impl_scatter_along_add = {.attr_size = sizeof(gy_index_attr),
                                               .infer = scatter_along_add_infer,

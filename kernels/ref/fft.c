@@ -40,17 +40,19 @@ static cplx *transform(int64_t n, const cplx *root, cplx *from, cplx *to) {
         while (rest % p && p * p <= rest) p++;
         if (rest % p) p = rest;
         int64_t m = len * p, step = n / m;
-        for (int64_t k = 0; k < m; k++)
-            for (int64_t j = 0; j < step; j++) {
-                const cplx *a = from + k % len * rest + j;
-                cplx sum = {0, 0};
-                for (int64_t q = 0; q < p; q++) {
-                    cplx w = root[k * q % m * step], x = a[q * step];
-                    sum.re += w.re * x.re - w.im * x.im;
-                    sum.im += w.re * x.im + w.im * x.re;
+        for (int64_t k = 0; k < m; k++) {
+            const cplx *a = from + k % len * rest;
+            cplx *y = to + k * step;
+            for (int64_t j = 0; j < step; j++) y[j] = a[j]; /* q = 0 */
+            for (int64_t q = 1, turn = k * step; q < p; q++, turn += k * step) {
+                cplx w = root[turn % n];
+                for (int64_t j = 0; j < step; j++) {
+                    cplx x = a[q * step + j];
+                    y[j].re += w.re * x.re - w.im * x.im;
+                    y[j].im += w.re * x.im + w.im * x.re;
                 }
-                to[k * step + j] = sum;
             }
+        }
         cplx *swap = from;
         from = to;
         to = swap;
