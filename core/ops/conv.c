@@ -5,6 +5,8 @@
  * so each is bilinear, and the derivative of each with respect to either operand is one of the other two. */
 #include "../op.h"
 
+#include <stddef.h>
+
 /* ---- sizes ---- */
 
 gy_conv_dims gy_conv_dims_of(const gy_conv_attr *a, gy_shape x, gy_shape w, gy_shape y) {
@@ -193,7 +195,7 @@ gy_t gy_conv_(gy_conv_args args) {
         if (a.stride[e] < 1) break;
         gy_same_pad(gy_dim(x, i + 1), gy_dim(w, i + 2), a.stride[e], a.dilation[e], &a.before[e], &a.after[e]);
     }
-    return gy_node_make(args.at, x.g, GY_OP_conv, &a, 4, (gy_t[]){x, w, args.b, GY_NONE});
+    return gy_node_make(args.at, x.g, GY_OP_conv, &a, gy_is_none(args.b) ? 2 : 3, (gy_t[]){x, w, args.b});
 }
 
 gy_t gy_conv_transpose_(gy_conv_transpose_args args) {
@@ -233,7 +235,7 @@ static gy_t plain(const gy_conv_attr *attr, gy_t x, gy_t w, gy_t bias) {
     gy_conv_attr a = *attr;
     a.act = GY_ACT_NONE;
     a.size[0] = a.size[1] = a.size[2] = 0;
-    return gy_node_make(GY_VJP_SITE, x.g, GY_OP_conv, &a, 4, (gy_t[]){x, w, bias, GY_NONE});
+    return gy_node_make(GY_VJP_SITE, x.g, GY_OP_conv, &a, gy_is_none(bias) ? 2 : 3, (gy_t[]){x, w, bias});
 }
 
 /* like: the x, or w, whose spatial sizes the answer takes (from its axis `first`). */
@@ -409,6 +411,7 @@ static bool conv_dw_cases(gy_case *c, int i) {
 /* ---- rows ---- */
 
 const gy_op_impl gy_impl_conv = {.attr_size = sizeof(gy_conv_attr),
+                                 .act_offset = offsetof(gy_conv_attr, act),
                                  .infer = conv_infer,
                                  .vjp = conv_vjp,
                                  .expand = conv_expand,
