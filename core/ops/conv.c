@@ -65,7 +65,8 @@ static bool options_are_legal(gy_infer *c, gy_shape x) {
                                  (long long)a->stride[i], (long long)a->dilation[i], (long long)a->before[i],
                                  (long long)a->after[i]);
     }
-    if (a->groups < 1) return gy_infer_fail(c, "groups must be at least 1, found %lld", (long long)a->groups);
+    if (a->groups < 1 || a->groups > INT32_MAX)
+        return gy_infer_fail(c, "groups must be at least 1 and below 2^31, found %lld", (long long)a->groups);
     return true;
 }
 
@@ -81,7 +82,7 @@ static bool output_shape(gy_infer *c, gy_shape x, gy_shape w, gy_shape *y) {
     if (cin % a->groups != 0 || w.dim[0] % a->groups != 0)
         return gy_infer_fail(c, "%lld groups do not divide %lld input and %lld output channels", (long long)a->groups,
                              (long long)cin, (long long)w.dim[0]);
-    if (w.dim[1] * a->groups != cin)
+    if (w.dim[1] != cin / a->groups)
         return gy_infer_fail(c, "x %s in %lld groups needs weights of %lld input channels a group, found %s",
                              gy_shape_text(x, t), (long long)a->groups, (long long)(cin / a->groups),
                              gy_shape_text(w, u));
