@@ -5,6 +5,8 @@
  * so each is bilinear, and the derivative of each with respect to either operand is one of the other two. */
 #include "../op.h"
 
+#include <stddef.h>
+
 /* ---- sizes ---- */
 
 gy_conv_dims gy_conv_dims_of(const gy_conv_attr *a, gy_shape x, gy_shape w, gy_shape y) {
@@ -63,7 +65,8 @@ static bool options_are_legal(gy_infer *c, gy_shape x) {
                                  (long long)a->stride[i], (long long)a->dilation[i], (long long)a->before[i],
                                  (long long)a->after[i]);
     }
-    if (a->groups < 1) return gy_infer_fail(c, "groups must be at least 1, found %lld", (long long)a->groups);
+    if (a->groups < 1 || a->groups > INT32_MAX)
+        return gy_infer_fail(c, "groups must be at least 1 and below 2^31, found %lld", (long long)a->groups);
     return true;
 }
 
@@ -79,7 +82,7 @@ static bool output_shape(gy_infer *c, gy_shape x, gy_shape w, gy_shape *y) {
     if (cin % a->groups != 0 || w.dim[0] % a->groups != 0)
         return gy_infer_fail(c, "%lld groups do not divide %lld input and %lld output channels", (long long)a->groups,
                              (long long)cin, (long long)w.dim[0]);
-    if (w.dim[1] * a->groups != cin)
+    if (w.dim[1] != cin / a->groups)
         return gy_infer_fail(c, "x %s in %lld groups needs weights of %lld input channels a group, found %s",
                              gy_shape_text(x, t), (long long)a->groups, (long long)(cin / a->groups),
                              gy_shape_text(w, u));
@@ -193,7 +196,7 @@ gy_t gy_conv_(gy_conv_args args) {
         if (a.stride[e] < 1) break;
         gy_same_pad(gy_dim(x, i + 1), gy_dim(w, i + 2), a.stride[e], a.dilation[e], &a.before[e], &a.after[e]);
     }
-    return gy_node_make(args.at, x.g, GY_OP_conv, &a, 4, (gy_t[]){x, w, args.b, GY_NONE});
+    return gy_node_make(args.at, x.g, GY_OP_conv, &a, gy_is_none(args.b) ? 2 : 3, (gy_t[]){x, w, args.b});
 }
 
 gy_t gy_conv_transpose_(gy_conv_transpose_args args) {
@@ -233,7 +236,7 @@ static gy_t plain(const gy_conv_attr *attr, gy_t x, gy_t w, gy_t bias) {
     gy_conv_attr a = *attr;
     a.act = GY_ACT_NONE;
     a.size[0] = a.size[1] = a.size[2] = 0;
-    return gy_node_make(GY_VJP_SITE, x.g, GY_OP_conv, &a, 4, (gy_t[]){x, w, bias, GY_NONE});
+    return gy_node_make(GY_VJP_SITE, x.g, GY_OP_conv, &a, gy_is_none(bias) ? 2 : 3, (gy_t[]){x, w, bias});
 }
 
 /* like: the x, or w, whose spatial sizes the answer takes (from its axis `first`). */
@@ -409,6 +412,7 @@ static bool conv_dw_cases(gy_case *c, int i) {
 /* ---- rows ---- */
 
 const gy_op_impl gy_impl_conv = {.attr_size = sizeof(gy_conv_attr),
+                                 .act_offset = offsetof(gy_conv_attr, act),
                                  .infer = conv_infer,
                                  .vjp = conv_vjp,
                                  .expand = conv_expand,

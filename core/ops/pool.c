@@ -23,7 +23,7 @@ static bool spatial(gy_infer *c, gy_shape x) {
 /* Every window of one axis holds an element of x. */
 static bool windows_hold_data(const gy_pool_attr *a, int e, int64_t in, int64_t out, int64_t *bad) {
     for (int64_t o = 0; o < out; o++) {
-        int64_t start, taps, step = a->adaptive ? 1 : a->dilation[e];
+        int64_t start, taps, step = a->dilation[e];
         gy_pool_window(a, e, in, o, &start, &taps);
         int64_t skip = start < 0 ? (-start + step - 1) / step : 0; /* taps before x */
         if (skip >= taps || start + skip * step >= in) {
@@ -43,7 +43,7 @@ static bool pooled_shape(gy_infer *c, gy_shape x, bool strict, gy_shape *y) {
         int64_t axis = axis_of(x, e), in = axis ? x.dim[axis] : 1, out = a->out[e], bad = 0;
         if (!axis) continue;
         if (a->adaptive) {
-            if (out < 1 || in < 1)
+            if (out < 1 || in < 1 || out > INT32_MAX || in > INT32_MAX)
                 return gy_infer_fail(c, "cannot pool %lld elements of axis %lld into %lld", (long long)in,
                                      (long long)axis, (long long)out);
         } else {
@@ -52,6 +52,9 @@ static bool pooled_shape(gy_infer *c, gy_shape x, bool strict, gy_shape *y) {
                                      (long long)a->window[e], (long long)a->stride[e], (long long)a->dilation[e]);
             if (a->before[e] < 0 || a->after[e] < 0)
                 return gy_infer_fail(c, "negative padding %lld, %lld", (long long)a->before[e], (long long)a->after[e]);
+            if (a->window[e] > INT32_MAX || a->stride[e] > INT32_MAX || a->dilation[e] > INT32_MAX ||
+                a->before[e] > INT32_MAX || a->after[e] > INT32_MAX)
+                return gy_infer_fail(c, "window, stride, dilation and padding must be below 2^31");
             int64_t padded = in + a->before[e] + a->after[e], reach = a->dilation[e] * (a->window[e] - 1) + 1;
             if (padded < reach)
                 return gy_infer_fail(c,
@@ -60,7 +63,7 @@ static bool pooled_shape(gy_infer *c, gy_shape x, bool strict, gy_shape *y) {
                                      (long long)reach, (long long)axis, gy_shape_text(x, t), (long long)padded);
             out = (padded - reach) / a->stride[e] + 1;
         }
-        if (strict && !windows_hold_data(a, e, in, out, &bad))
+        if (strict && !a->adaptive && !windows_hold_data(a, e, in, out, &bad))
             return gy_infer_fail(c, "window %lld of axis %lld of %s covers padding alone", (long long)bad,
                                  (long long)axis, gy_shape_text(x, t));
         y->dim[axis] = out;

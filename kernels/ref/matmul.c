@@ -1,22 +1,9 @@
 /* Reference matrix product: three loops and an epilogue; y = act(alpha op(a) op(b) + bias) + residual. */
 #define GY_REF_FILE "kernels/ref/matmul.c"
 #include "ref.h"
+#include "act.h"
 
 #ifdef T
-
-static acc_t NAME(activate)(acc_t x, int64_t act) {
-    switch ((gy_act)act) {
-    case GY_ACT_RELU: return x < 0 ? 0 : x;
-    case GY_ACT_SILU: return x / (1 + exp(-x));
-    case GY_ACT_GELU: return 0.5 * x * erfc(-x * 0.70710678118654752440);
-    case GY_ACT_GELU_TANH: return 0.5 * x * (1 + tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x)));
-    case GY_ACT_QUICK_GELU: return x / (1 + exp(-1.702 * x));
-    case GY_ACT_TANH: return tanh(x);
-    case GY_ACT_SIGMOID: return 1 / (1 + exp(-x));
-    case GY_ACT_NONE: break;
-    }
-    return x;
-}
 
 /* The operand's matrix for batch index idx, with batch axes broadcast and the transpose resolved. */
 static const T *NAME(operand)(const gy_view *v, bool trans, int64_t batch_rank, const int64_t idx[], int64_t *row,
@@ -54,7 +41,7 @@ void NAME(matmul)(const gy_kargs *k) {
                 for (int64_t p = 0; p < depth; p++) sum += (acc_t)pa[row * ar + p * ac] * (acc_t)pb[p * br + col * bc];
                 sum *= alpha;
                 if (bias) sum += (acc_t)((const T *)bias->data)[col * bias->stride[0]];
-                sum = NAME(activate)(sum, at->act);
+                sum = ref_activate(sum, at->act);
                 if (residual) {
                     int64_t o = row * residual->stride[batch.rank] + col * residual->stride[batch.rank + 1];
                     for (int64_t d = 0; d < batch.rank; d++) o += idx[d] * residual->stride[d];
