@@ -173,13 +173,17 @@ static plan NAME(plan_of)(int64_t m, int64_t n, int64_t k, bool direct) {
     if (direct || n <= p.nc * 2) p.nc = n;
     p.nb = least(up(p.nc, 2 * LANES), NB);
     p.splits = 1;
-    const double small = 1e6; /* multiply-adds worth a tile */
+    const double small = 1e6;           /* multiply-adds worth a tile */
+    const int64_t part_limit = 4 << 20; /* elements of partial products */
+    int64_t steps = gy_tiles(p.kg, KC);
     for (;;) {
         p.row_tiles = gy_tiles(m, p.mc);
         p.col_tiles = gy_tiles(p.nc, p.nb);
-        double work = (double)p.mc * (double)p.nb * (double)p.kg;
-        if (p.row_tiles * p.col_tiles >= 48 || work < 2 * small) break;
-        if (p.nb >= 256 && p.nb >= p.mc)
+        double work = (double)p.mc * (double)p.nb * (double)p.kg / (double)p.splits;
+        if (p.row_tiles * p.col_tiles * p.splits >= 32 || work < 2 * small) break;
+        if (4 * p.splits <= steps && 2 * p.splits * m * p.nc <= part_limit)
+            p.splits *= 2;
+        else if (p.nb >= 256 && p.nb >= p.mc)
             p.nb = up(p.nb / 2, 2 * LANES);
         else if (p.mc > 4 * GY_MR)
             p.mc = up(p.mc / 2, GY_MR);
@@ -188,8 +192,6 @@ static plan NAME(plan_of)(int64_t m, int64_t n, int64_t k, bool direct) {
         else
             break;
     }
-    int64_t tiles = p.row_tiles * p.col_tiles, steps = gy_tiles(p.kg, KC);
-    while (tiles * p.splits < 16 && p.splits * 2 <= steps) p.splits *= 2;
     p.a_elements = align64((size_t)(p.mc * KC) * sizeof(T)) / sizeof(T);
     p.b_elements = align64((size_t)(NAME(packed_width)(p.nc, direct) * p.kg) * sizeof(T)) / sizeof(T);
     p.part_elements = p.splits > 1 ? (size_t)(p.splits * m) * (size_t)p.nc : 0;

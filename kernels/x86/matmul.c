@@ -1,11 +1,14 @@
 /* The operator matmul: which way a product goes.
  *
- *   dots     at most 8 lines on one side and depth adjacent in memory on the other (a vector times a layer's weights, a
- *            layer with few outputs): each line of the long side is read once, straight from where it is, and
- * multiplied with all of the short side; bound by memory: 4 bytes for 2 x 8 FLOPs at most. serial   many small
- * products: each is done by one thread, with panels that stay in its cache. driver   the rest (gemm.c).
+ * - dots: at most 16 lines on one side and depth adjacent in memory on the other (a vector times a layer's weights, a
+ *   layer with few outputs). Each line of the long side is read once, straight from where it is, and multiplied with
+ *   all of the short side. Bound by memory up to 4 lines.
+ * - sums: at most 4 lines on one side and lines adjacent in memory on the other (a vector times a plain matrix). The
+ *   long side is read once, in its own order, weighted and added up. Bound by memory.
+ * - serial: many small products. Each is done by one thread, with panels that stay in its cache.
+ * - driver: the rest (gemm.c).
  *
- * The choice depends on shapes and strides alone. Products with equal bits for any number of threads. */
+ * The choice depends on shapes and strides alone, so bits are equal for any number of threads. */
 #define GY_TYPED_FILE "matmul.c"
 #include "gemm.h"
 #include "rows.h"
@@ -14,7 +17,12 @@
 #ifndef GY_MATMUL_ONCE
 #define GY_MATMUL_ONCE
 
-enum { FEW = 8, STREAM = GY_MR == 6 ? 2 : 4 }; /* lines of the long side that share a pass */
+enum {
+    FEW = 16,                   /* most lines of the short side, for dots */
+    FEWER = 4,                  /* and for sums */
+    SPAN = 512,                 /* columns of a tile of sums: 2 KiB of each row */
+    STREAM = GY_MR == 6 ? 2 : 4 /* lines of the long side that share a pass */
+};
 
 typedef struct {
     int64_t batch, m, n, k;
@@ -22,16 +30,14 @@ typedef struct {
     int64_t batch_rank;
     gy_shape batch_shape;
     int64_t a_batch[GY_MAX_RANK], b_batch[GY_MAX_RANK];
-    enum { DRIVER, SERIAL, DOTS_ROWS, DOTS_COLS } way; /* DOTS_ROWS: few rows of A; DOTS_COLS: few columns of B */
-    bool item_rows, item_cols;                         /* SERIAL: products of the batch are dots */
-    int64_t group;                                     /* products (SERIAL) or lines (DOTS) a tile */
+    /* ROWS: few rows of A; COLS: few columns of B */
+    enum { DRIVER, SERIAL, DOTS_ROWS, DOTS_COLS, SUMS_ROWS, SUMS_COL } way;
+    bool item_rows, item_cols; /* SERIAL: products of the batch are dots */
+    int64_t group;             /* products (SERIAL) or lines (DOTS) a tile */
 } problem;
 
-static bool rows_are_few(const problem *p) {
-    return p->m <= FEW && p->b_depth == 1;
-}
-static bool cols_are_few(const problem *p) {
-    return p->n <= FEW && p->a_depth == 1;
+static bool few(int64_t lines, int64_t depth) { /* beyond 8, only where adding up vectors costs little */
+    return lines <= (depth >= 128 ? FEW : FEW / 2);
 }
 static int64_t at_least_1(double x) {
     return x < 1 ? 1 : x > 1e9 ? (int64_t)1e9 : (int64_t)x;
@@ -57,7 +63,7 @@ static problem problem_of(const gy_kargs *k) {
         p.b_batch[i] = ib < 0 || b->shape.dim[ib] == 1 ? 0 : b->stride[ib];
     }
     double work = (double)p.m * (double)p.n * (double)p.k;
-    bool rows = rows_are_few(&p), cols = !rows && cols_are_few(&p);
+    bool rows = few(p.m, p.k) && p.b_depth == 1, cols = !rows && few(p.n, p.k) && p.a_depth == 1;
     if (p.batch > 1 && (work <= 2e6 || (p.batch >= 32 && work <= 5e8))) {
         p.way = SERIAL;
         p.item_rows = rows;
@@ -67,6 +73,10 @@ static problem problem_of(const gy_kargs *k) {
         p.way = DOTS_ROWS;
     } else if (cols && (p.m >= 64 || p.k <= 4096)) {
         p.way = DOTS_COLS;
+    } else if (p.m <= FEWER && p.b_col == 1 && p.n >= SPAN) {
+        p.way = SUMS_ROWS;
+    } else if (p.n == 1 && p.a_row == 1 && p.m >= SPAN) {
+        p.way = SUMS_COL;
     }
     if (p.way == DOTS_ROWS || p.way == DOTS_COLS)
         p.group = at_least_1(250000.0 / (double)(p.k * (p.way == DOTS_ROWS ? p.m : p.n) + 1)) * STREAM;
@@ -165,6 +175,79 @@ static NAME(dots) NAME(dots_of)(const GEMM *g, bool rows, int64_t group, T *room
     return d;
 }
 
+/* ---- sums ---- */
+
+typedef struct {
+    const GEMM *g;
+    const T *many, *few; /* lines adjacent in `many`, its depths `ld` apart */
+    int64_t ld, few_line, few_depth, n_many, n_few, k, few_out;
+    bool rows;
+} NAME(sums);
+
+/* c[0..n) of each of nf rows += nd depths, from depth p on. */
+GY_INLINE void NAME(sum_depths)(const int nf, const int nd, const NAME(sums) * d, const T *x, int64_t p, int64_t n,
+                                T *c) {
+    V w[FEWER][4];
+    const T *f = d->few + p * d->few_depth;
+    for (int i = 0; i < nf; i++)
+        for (int e = 0; e < nd; e++) w[i][e] = OP(set)(f[i * d->few_line + e * d->few_depth]);
+    int64_t j = 0;
+    for (; j + LANES <= n; j += LANES) {
+        V b[4];
+        for (int e = 0; e < nd; e++) b[e] = OP(load)(x + e * d->ld + j);
+        for (int i = 0; i < nf; i++) {
+            T *y = c + i * d->few_out + j;
+            V s = OP(load)(y);
+            for (int e = 0; e < nd; e++) s = OP(fma)(w[i][e], b[e], s);
+            OP(store)(y, s);
+        }
+    }
+    if (j == n) return;
+    for (int i = 0; i < nf; i++) {
+        T *y = c + i * d->few_out + j;
+        V s = OP(loadn)(y, n - j);
+        for (int e = 0; e < nd; e++) s = OP(fma)(w[i][e], OP(loadn)(x + e * d->ld + j, n - j), s);
+        OP(storen)(y, s, n - j);
+    }
+}
+GY_INLINE void NAME(sum_range)(const int nf, const NAME(sums) * d, int64_t lo, int64_t n, T *c) {
+    for (int i = 0; i < nf; i++) memset(c + i * d->few_out, 0, (size_t)n * sizeof(T));
+    int64_t p = 0;
+    for (; p + 4 <= d->k; p += 4) NAME(sum_depths)(nf, 4, d, d->many + lo + p * d->ld, p, n, c);
+    for (; p < d->k; p++) NAME(sum_depths)(nf, 1, d, d->many + lo + p * d->ld, p, n, c);
+}
+static void NAME(sum_tile)(void *arg, int64_t t, int worker) {
+    (void)worker;
+    const NAME(sums) *d = arg;
+    int64_t lo, hi;
+    gy_tile_range(d->n_many, SPAN, t, &lo, &hi);
+    T *c = d->g->c + lo;
+    switch (d->n_few) {
+    case 1: NAME(sum_range)(1, d, lo, hi - lo, c); break;
+    case 2: NAME(sum_range)(2, d, lo, hi - lo, c); break;
+    case 3: NAME(sum_range)(3, d, lo, hi - lo, c); break;
+    default: NAME(sum_range)(4, d, lo, hi - lo, c); break;
+    }
+    if (d->rows)
+        NAME(gy_gemm_finish)(d->g, 0, d->n_few, lo, hi);
+    else
+        NAME(gy_gemm_finish)(d->g, lo, hi, 0, 1);
+}
+static NAME(sums) NAME(sums_of)(const GEMM *g, bool rows) {
+    const gy_strided *a = g->a, *b = g->b, *few = rows ? a : b, *many = rows ? b : a;
+    return (NAME(sums)){.g = g,
+                        .many = many->data,
+                        .ld = many->depth,
+                        .few = few->data,
+                        .few_line = few->line,
+                        .few_depth = few->depth,
+                        .n_many = rows ? g->n : g->m,
+                        .n_few = rows ? g->m : 1,
+                        .k = g->k,
+                        .few_out = g->ldc,
+                        .rows = rows};
+}
+
 /* ---- the operator ---- */
 
 /* Sets up product number `item` of the batch. */
@@ -218,6 +301,8 @@ size_t NAME(x86_matmul_scratch)(const gy_kargs *k, int threads) {
     case SERIAL: return NAME(item_scratch)(&p) * (size_t)threads;
     case DOTS_ROWS:
     case DOTS_COLS: return (size_t)(FEW * p.k) * sizeof(T);
+    case SUMS_ROWS:
+    case SUMS_COL: return 0;
     case DRIVER: break;
     }
     return NAME(gy_gemm_scratch)(p.m, p.n, p.k, p.b_col == 1, threads);
@@ -261,6 +346,9 @@ void NAME(x86_matmul)(const gy_kargs *k) {
         NAME(item)(k, &p, i, &g, &a, &b);
         if (p.way == DRIVER) {
             NAME(gy_gemm)(&g, k->scratch, k->pool);
+        } else if (p.way == SUMS_ROWS || p.way == SUMS_COL) {
+            NAME(sums) d = NAME(sums_of)(&g, p.way == SUMS_ROWS);
+            gy_par(k->pool, gy_tiles(d.n_many, SPAN), NAME(sum_tile), &d);
         } else {
             NAME(dots) d = NAME(dots_of)(&g, p.way == DOTS_ROWS, p.group, k->scratch);
             gy_par(k->pool, gy_tiles(d.n_many, d.group), NAME(dot_tile), &d);

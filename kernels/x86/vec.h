@@ -14,6 +14,7 @@
 #include "../kernel.h"
 
 #include <immintrin.h>
+#include <string.h>
 
 #define GY_JOIN3_(a, b) a##_##b
 #define GY_JOIN3(a, b)  GY_JOIN3_(a, b)
