@@ -134,6 +134,7 @@ struct gy_job {
     gy_job_sink sink;
     uint64_t data_hash;  /* set by open: identifies the data in run.json */
     char data_label[64]; /* "generated" or the file names */
+    const char *owned[2]; /* strings freed with the job */
 };
 
 /* Copies a configuration (NULL: the first) and applies "key=value" settings. Errors name the nearest option. */

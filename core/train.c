@@ -153,6 +153,7 @@ void gy_job_free(gy_job *j) {
     if (j->def->close && j->data) j->def->close(j);
     gy_store_free(j->store);
     gy_free(j->ctx, j->cfg);
+    for (int i = 0; i < 2; i++) gy_free(j->ctx, (char *)(uintptr_t)j->owned[i]);
     *j = (gy_job){0};
 }
 

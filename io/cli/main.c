@@ -1,6 +1,250 @@
-#include <stdio.h>
+/* gyrus: reads the command line, finds the verb, runs it. */
+#define _GNU_SOURCE
+#include "cli.h"
 
-int main(void) {
-    puts("gyrus");
-    return 0;
+#include <stdlib.h>
+#include <string.h>
+
+#define CONFIG_OPTIONS                                                                                                 \
+    {"--config", "C", "configuration (see: gyrus show SLUG)"}, {                                                       \
+        "--set", "key=value", "change one option of the configuration; repeatable"                                     \
+    }
+
+static const cli_option list_options[] = {{"--family", "F", "only this family"},
+                                          {"--ops", NULL, "list the operators instead of the models"},
+                                          {"--json", NULL, "print a JSON array"},
+                                          {0}};
+static const cli_option show_options[] = {CONFIG_OPTIONS,
+                                          {"--batch", "N", "rows of a batch (default: the configuration's)"},
+                                          {"--memory", NULL, "draw the plan's memory over its steps"},
+                                          {"--json", NULL, "print a JSON object"},
+                                          {0}};
+static const cli_option train_options[] = {CONFIG_OPTIONS,
+                                           {"--data", "PATH", "a data set; without it the model generates its own"},
+                                           {"--steps", "N", "training steps (default: the configuration's)"},
+                                           {"--seed", "S", "seed of initial values, batches and noise (default 0)"},
+                                           {"--device", "cpu", "where to run"},
+                                           {"--dtype", "f32", "type of activations"},
+                                           {"--out", "DIR", "run folder (default: runs/SLUG)"},
+                                           {"--save-every", "N", "steps between checkpoints (default: a tenth of all)"},
+                                           {"--resume", NULL, "go on from the run folder's checkpoint"},
+                                           {"--dry-run", NULL, "print options, memory and time expected, then stop"},
+                                           {"--ablate", "NAME", "break one mechanism on purpose (see: gyrus show)"},
+                                           {"--quiet", NULL, "no progress"},
+                                           {"--json", NULL, "print the final metrics as JSON"},
+                                           {0}};
+static const cli_option eval_options[] = {
+    {"--data", "PATH", "another data set than the run's"}, {"--json", NULL, "print a JSON object"}, {0}};
+static const cli_option claim_options[] = {{"--seed", "S", "seed (default 0)"},
+                                           {"--ablate", "NAME", "break the mechanism: the claim must fail"},
+                                           {"--json", NULL, "print a JSON object"},
+                                           {0}};
+
+const cli_verb cli_verbs[] = {
+    {"list", "the catalogue of models", cli_list, "[OPTION]...", list_options, "gyrus list --family decoding"},
+    {"show", "a model: paper, inputs, outputs, parameters, work, memory", cli_show, "SLUG [OPTION]...", show_options,
+     "gyrus show mindbridge --config paper\ngyrus show haxby --json"},
+    {"train", "train a model", cli_train, "SLUG [OPTION]...", train_options,
+     "gyrus train haxby --data DIR --out runs/haxby\ngyrus train mindbridge --seed 3 --set steps=800\n"
+     "gyrus train --resume --out runs/haxby"},
+    {"eval", "the paper's metrics of a trained model", cli_eval, "DIR [OPTION]...", eval_options,
+     "gyrus eval runs/haxby --json"},
+    {"claim", "the paper's claim in miniature, on fresh data", cli_claim, "SLUG [OPTION]...", claim_options,
+     "gyrus claim mindbridge --seed 7\ngyrus claim mindbridge --ablate cycle"},
+    {0}};
+
+static const cli_option common[] = {{"--help", NULL, "this text"},
+                                    {"--threads", "T", "worker threads (default: the CPUs this process may use)"},
+                                    {"--limit", "name=value", "raise a limit on what files may ask for; repeatable"},
+                                    {0}};
+
+static gy_limits limits;
+
+const gy_limits *cli_limits(void) {
+    return &limits;
+}
+
+/* ---- help ---- */
+
+static void print_options(const cli_option *o) {
+    for (; o && o->name; o++) {
+        char left[64];
+        snprintf(left, sizeof left, "%s%s%s", o->name, o->value ? " " : "", o->value ? o->value : "");
+        printf("  %-24s %s\n", left, o->help);
+    }
+}
+
+static void print_help(void) {
+    printf("gyrus %s: brain decoding from scratch\n\nUsage: gyrus VERB [ARGUMENT]... [OPTION]...\n\n", GY_VERSION);
+    for (const cli_verb *v = cli_verbs; v->name; v++) printf("  %-10s %s\n", v->name, v->summary);
+    printf("\n'gyrus VERB --help' has the options and an example. Environment: GYRUS_ISA=ref|avx2|avx512|avx512bf16,\n"
+           "GYRUS_EAGER=1 (run node by node and stop at the first NaN), NO_COLOR.\n");
+}
+
+static void print_verb_help(const cli_verb *v) {
+    printf("Usage: gyrus %s %s\n\n%s.\n\n", v->name, v->usage, v->summary);
+    print_options(v->options);
+    print_options(common);
+    printf("\nExample:\n");
+    for (const char *p = v->examples; *p;) {
+        size_t n = strcspn(p, "\n");
+        printf("  %.*s\n", (int)n, p);
+        p += n + (p[n] == '\n');
+    }
+}
+
+/* ---- parsing ---- */
+
+static const cli_option *find(const cli_option *list, const char *name, size_t n) {
+    for (; list && list->name; list++)
+        if (strlen(list->name) == n && strncmp(list->name, name, n) == 0) return list;
+    return NULL;
+}
+
+static int unknown_option(const cli_verb *v, const char *word) {
+    const char *names[64];
+    int n = 0;
+    for (const cli_option *o = v->options; o && o->name; o++) names[n++] = o->name;
+    for (const cli_option *o = common; o->name; o++) names[n++] = o->name;
+    names[n] = NULL;
+    const char *near = gy_nearest(word, names);
+    char shown[256];
+    fprintf(stderr, "gyrus %s: unknown option '%s'%s%s%s\n", v->name,
+            gy_show_text(word, strlen(word), shown, sizeof shown), near ? "; did you mean '" : "", near ? near : "",
+            near ? "'?" : "");
+    return CLI_USAGE;
+}
+
+static int parse(const cli_verb *v, int argc, char **argv, cli_args *a) {
+    bool options = true;
+    a->verb = v->name;
+    for (int i = 2; i < argc; i++) {
+        const char *w = argv[i];
+        if (options && strcmp(w, "--") == 0) {
+            options = false;
+            continue;
+        }
+        if (!options || w[0] != '-' || w[1] == 0) {
+            if (a->n_positional == (int)(sizeof a->positional / sizeof *a->positional)) {
+                fprintf(stderr, "gyrus %s: too many arguments\n", v->name);
+                return CLI_USAGE;
+            }
+            a->positional[a->n_positional++] = w;
+            continue;
+        }
+        const char *eq = w[1] == '-' ? strchr(w, '=') : NULL;
+        size_t n = eq ? (size_t)(eq - w) : strlen(w);
+        const cli_option *o = find(v->options, w, n);
+        if (!o) o = find(common, w, n);
+        if (!o) return unknown_option(v, w);
+        const char *value = eq ? eq + 1 : NULL;
+        if (o->value && !value) {
+            if (++i == argc) {
+                fprintf(stderr, "gyrus %s: %s needs a value (%s)\n", v->name, o->name, o->value);
+                return CLI_USAGE;
+            }
+            value = argv[i];
+        } else if (!o->value && value) {
+            fprintf(stderr, "gyrus %s: %s takes no value\n", v->name, o->name);
+            return CLI_USAGE;
+        }
+        if (a->n == (int)(sizeof a->given / sizeof *a->given)) {
+            fprintf(stderr, "gyrus %s: too many options\n", v->name);
+            return CLI_USAGE;
+        }
+        a->given[a->n].option = o;
+        a->given[a->n++].value = value;
+    }
+    return CLI_OK;
+}
+
+static int set_limits(const cli_args *a) {
+    const char *given[64];
+    int n = cli_all(a, "--limit", given, 64);
+    gy_limits_init(&limits);
+    for (int i = 0; i < n; i++) {
+        char name[64];
+        const char *eq = strchr(given[i], '=');
+        gy_limit l;
+        int64_t value;
+        snprintf(name, sizeof name, "%.*s", eq ? (int)(eq - given[i]) : 0, given[i]);
+        if (!eq || !gy_limit_parse(name, &l) || !gy_parse_int(eq + 1, strlen(eq + 1), &value) || value < 0) {
+            fprintf(stderr, "gyrus: --limit %s: expected NAME=BYTES_OR_COUNT, NAME one of", given[i]);
+            for (int k = 0; k < GY_LIMIT_COUNT; k++) fprintf(stderr, " %s", gy_limit_name((gy_limit)k));
+            fprintf(stderr, "\n");
+            return CLI_USAGE;
+        }
+        limits.v[l] = (uint64_t)value;
+    }
+    return CLI_OK;
+}
+
+static void warn(void *user, const char *text) {
+    (void)user;
+    fprintf(stderr, "warning: %s\n", text);
+}
+
+static const cli_verb *find_verb(const char *name) {
+    for (const cli_verb *v = cli_verbs; v->name; v++)
+        if (strcmp(v->name, name) == 0) return v;
+    const char *names[32];
+    int n = 0;
+    for (const cli_verb *v = cli_verbs; v->name; v++) names[n++] = v->name;
+    names[n] = NULL;
+    const char *near = gy_nearest(name, names);
+    char shown[256];
+    fprintf(stderr, "gyrus: unknown verb '%s'%s%s%s (gyrus --help lists them)\n",
+            gy_show_text(name, strlen(name), shown, sizeof shown), near ? "; did you mean '" : "", near ? near : "",
+            near ? "'?" : "");
+    return NULL;
+}
+
+int main(int argc, char **argv) {
+    if (argc < 2) {
+        print_help();
+        return CLI_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        print_help();
+        return CLI_OK;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("gyrus %s\n", GY_VERSION);
+        return CLI_OK;
+    }
+    const cli_verb *v = find_verb(argv[1]);
+    if (!v) return CLI_USAGE;
+    cli_args a = {0};
+    int rc = parse(v, argc, argv, &a);
+    if (rc != CLI_OK) return rc;
+    if (cli_has(&a, "--help")) {
+        print_verb_help(v);
+        return CLI_OK;
+    }
+    if ((rc = set_limits(&a)) != CLI_OK) return rc;
+    gy_isa isa;
+    const char *want = getenv("GYRUS_ISA");
+    if (want && *want && !gy_isa_parse(want, &isa)) {
+        fprintf(stderr, "gyrus: GYRUS_ISA=%s: expected ref, avx2, avx512 or avx512bf16\n", want);
+        return CLI_USAGE;
+    }
+    int64_t threads = 0;
+    const char *t = cli_get(&a, "--threads");
+    if (t && (!gy_parse_int(t, strlen(t), &threads) || threads < 1 || threads > 1024)) {
+        fprintf(stderr, "gyrus %s: --threads '%s': expected an integer in [1, 1024]\n", v->name, t);
+        return CLI_USAGE;
+    }
+    gy_ctx *ctx = gy_ctx_new((gy_ctx_args){.threads = (int)threads});
+    if (!ctx) {
+        fprintf(stderr, "gyrus: out of memory\n");
+        return CLI_FAILED;
+    }
+    gy_set_warn_handler(ctx, warn, NULL);
+    rc = v->run(ctx, &a);
+    gy_ctx_free(ctx);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fprintf(stderr, "gyrus %s: writing to standard output failed\n", v->name);
+        if (rc == CLI_OK) rc = CLI_FAILED;
+    }
+    return rc;
 }

@@ -287,7 +287,7 @@ static bool is_number(const char *s) {
     return (*s >= '0' && *s <= '9') || !strcmp(s, "n/a") || !*s;
 }
 
-gy_status gy_report_table(gy_report *r, const char *name, const gy_table *tb) {
+gy_status gy_report_table(gy_report *r, const char *name, const gy_report_rows *tb) {
     if (r->status != GY_OK) return r->status;
     const char *missing = !said(tb->caption)                                 ? "caption"
                           : !said(tb->command)                               ? "command"

@@ -33,14 +33,14 @@ gy_status gy_report_section(gy_report *r, const char *heading);
 gy_status gy_report_text(gy_report *r, const char *text); /* an empty line starts a new paragraph */
 gy_status gy_report_formula(gy_report *r, const char *formula, const char *meaning); /* Unicode text; meaning or NULL */
 gy_status gy_report_figure(gy_report *r, const char *panel, const gy_figure *figure);
-typedef struct gy_table {
+typedef struct gy_report_rows {
     const char *caption;        /* required; says the units */
     const char *command;        /* required: what makes these numbers again */
     const char *const *columns; /* n_columns headings */
     const char *const *cells;   /* [n_rows, n_columns], row-major; a cell that is a number is set right */
     int64_t n_columns, n_rows;
-} gy_table;
-gy_status gy_report_table(gy_report *r, const char *panel, const gy_table *table);
+} gy_report_rows;
+gy_status gy_report_table(gy_report *r, const char *panel, const gy_report_rows *table);
 /* Why a planned panel is not there ("the data has one run: nothing to hold out"). */
 gy_status gy_report_explain(gy_report *r, const char *panel, const char *reason);
 /* What follows until gy_report_details_end is folded away behind a summary line. They do not nest. */

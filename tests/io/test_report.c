@@ -115,7 +115,7 @@ static void hostile_strings_leave_every_figure_well_formed(void **state) {
     gy_report_text(r, evil);
     gy_report_text(r, "`<a>` and ` alone");
     gy_report_formula(r, evil, evil);
-    gy_report_table(r, NULL, &(gy_table){evil, evil, names, names, 2, 1});
+    gy_report_table(r, NULL, &(gy_report_rows){evil, evil, names, names, 2, 1});
     gy_report_explain(r, "p", evil);
     gy_report_details(r, evil);
     gy_report_term(r, evil, evil);
@@ -231,12 +231,12 @@ static void tables_need_a_caption_and_align_numbers(void **state) {
     size_t n;
     const char *const columns[2] = {"name", "value"}, *const cells[4] = {"a", "1.5", "b", "\u22122 %"};
     assert_ok(ctx, gy_report_new(ctx, (gy_report_args){"T", NULL, "c"}, &r));
-    assert_ok(ctx, gy_report_table(r, NULL, &(gy_table){"values in s", "gyrus eval", columns, cells, 2, 2}));
+    assert_ok(ctx, gy_report_table(r, NULL, &(gy_report_rows){"values in s", "gyrus eval", columns, cells, 2, 2}));
     assert_ok(ctx, gy_report_bytes(r, &html, &n));
     assert_int_equal(count_of(html, "<td>a</td><td class=\"num\">1.5</td>"), 1);
     assert_int_equal(count_of(html, "<th scope=\"col\">name</th><th scope=\"col\" class=\"num\">value</th>"), 1);
     gy_free(ctx, html);
-    assert_message(ctx, gy_report_table(r, NULL, &(gy_table){"v", NULL, columns, cells, 2, 2}), "'command' is missing");
+    assert_message(ctx, gy_report_table(r, NULL, &(gy_report_rows){"v", NULL, columns, cells, 2, 2}), "'command' is missing");
     gy_report_free(r);
 }
 

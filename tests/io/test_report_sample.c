@@ -342,7 +342,7 @@ static void every_kind_of_figure_stands_in_one_report(void **state) {
                                         "0.66 \xe2\x80\x93 0.74",
                                         "41,864",
                                         "two layers, dropout 0.3"};
-    const gy_table table = {.caption = "Accuracy (proportion of 864 held-out volumes) by method.",
+    const gy_report_rows table = {.caption = "Accuracy (proportion of 864 held-out volumes) by method.",
                             .command = "gyrus eval runs/demo",
                             .columns = columns,
                             .cells = cells,
