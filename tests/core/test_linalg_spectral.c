@@ -106,6 +106,11 @@ static void svd_handles_graded_scaled_and_defective_input(void **state) {
     check_svd(ctx, N, N, a);
     for (int64_t i = 0; i < N * N; i++) a[i] = i % (N + 1) == 1; /* a Jordan block: bidiagonal with zero diagonal */
     check_svd(ctx, N, N, a);
+    for (int zero = 0; zero < 10; zero += 3) { /* bidiagonal already, one diagonal element 0: no division by it */
+        for (int64_t i = 0; i < 100; i++) a[i] = i % 11 == 0 ? (double)(1 + i / 11) : i % 11 == 1;
+        a[zero * 11] = 0;
+        check_svd(ctx, 10, 10, a);
+    }
     free(a);
     a = hilbert(N);
     check_svd(ctx, N, N, a);
