@@ -42,7 +42,8 @@ static inline void gy_pool_window(const gy_pool_attr *a, int axis, int64_t in, i
  *   window    required
  *   stride    default: the window
  *   pad       default 0; max_pool pads with -infinity, avg_pool with zeros
- *   pad_end   padding after an axis, where it differs from that before
+ *   pad_end   padding after an axis, where it differs from that before (PyTorch's ceil_mode of max_pool is the pad_end
+ *             that completes the last window)
  *   dilation  (max_pool) default 1
  *   exclude_pad  (avg_pool) divide by the elements inside x; default: by the window (count_include_pad)
  * Ties go to the first element in row-major order; a NaN in a window is its maximum.
@@ -75,7 +76,7 @@ gy_t gy_max_unpool_(gy_site at, gy_t y, gy_t place, gy_shape size);
 gy_t gy_max_pool_at_(gy_site at, gy_t x, gy_t place);
 #define gy_max_pool_at(x, place) gy_max_pool_at_(GY_HERE, x, place)
 
-/* x [B, spatial..., C] -> [B, C] over all spatial axes. */
+/* x [B, spatial..., C] -> [B, C] over all spatial axes: gy_mean and gy_max, so that equal maxima share the gradient. */
 gy_t gy_global_avg_pool_(gy_site at, gy_t x);
 #define gy_global_avg_pool(x) gy_global_avg_pool_(GY_HERE, x)
 gy_t gy_global_max_pool_(gy_site at, gy_t x);

@@ -140,10 +140,13 @@ static void NAME(conv_dx_tile)(void *arg, int64_t tile, int worker) {
             for (int axis = 0; axis < 3; axis++) o[axis] = reader(j, axis, i[axis], o[axis]);
             if (o[0] < 0 || o[1] < 0 || o[2] < 0) continue;
             const T *ys = sample + ((o[0] * d->out[1] + o[1]) * d->out[2] + o[2]) * d->cout;
-            for (int64_t co = 0; co < d->cout; co++) {
-                double v = ys[co], *sum = acc + co / j->out_group * j->in_group;
-                for (int64_t ci = 0; ci < j->in_group; ci++) sum[ci] += v * w[co * j->in_group + ci];
-            }
+            for (int64_t g = 0; g < d->groups; g++)
+                for (int64_t c = 0; c < j->out_group; c++) {
+                    int64_t co = g * j->out_group + c;
+                    double v = ys[co], *sum = acc + g * j->in_group;
+                    const double *wc = w + co * j->in_group;
+                    for (int64_t ci = 0; ci < j->in_group; ci++) sum[ci] += v * wc[ci];
+                }
         }
         for (int64_t ci = 0; ci < d->cin; ci++) x[p * d->cin + ci] = (T)acc[ci];
     }
