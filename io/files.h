@@ -8,6 +8,9 @@
 #include "../core/base.h"
 
 typedef struct gy_writer gy_writer;
+/* As users expect: a symbolic link is followed and stays a link; an existing file keeps its permission
+ * bits; one that is marked read-only, and a folder, are refused; a device or pipe (/dev/stdout) is
+ * written directly, for it has no content to keep. Interrupted and short calls are taken up again. */
 gy_status gy_writer_open(gy_ctx *ctx, const char *path, gy_writer **out) GY_MUST_CHECK;
 gy_status gy_writer_put(gy_writer *w, const void *data, size_t n) GY_MUST_CHECK;
 gy_status gy_writer_printf(gy_writer *w, const char *fmt, ...) GY_PRINTF(2, 3) GY_MUST_CHECK;
@@ -17,7 +20,8 @@ uint64_t gy_writer_size(const gy_writer *w);            /* bytes put so far */
 
 /* Writes one buffer whole. */
 gy_status gy_write_file(gy_ctx *ctx, const char *path, const void *data, size_t n) GY_MUST_CHECK;
-/* Appends a line to a log such as metrics.csv (one write call, no partial line on success). */
+/* Appends a line to a log such as metrics.csv: one write call, and a line that could not be written whole
+ * is taken back. */
 gy_status gy_append_file(gy_ctx *ctx, const char *path, const void *data, size_t n) GY_MUST_CHECK;
 
 gy_status gy_make_dirs(gy_ctx *ctx, const char *path) GY_MUST_CHECK; /* mkdir -p */

@@ -38,7 +38,8 @@ typedef struct gy_zip_writer gy_zip_writer;
 gy_status gy_zip_create(gy_ctx *ctx, const char *path, gy_zip_writer **out) GY_MUST_CHECK;
 /* level 0 stores, 1..9 deflate. The date is always 1980-01-01: equal content gives equal bytes. */
 gy_status gy_zip_add(gy_zip_writer *w, const char *name, const void *data, uint64_t n, int level) GY_MUST_CHECK;
-gy_status gy_zip_commit(gy_zip_writer *w) GY_MUST_CHECK; /* frees w in every case */
-void gy_zip_abort(gy_zip_writer *w);                     /* NULL is fine */
+/* A name that was added twice is refused here. Frees w in every case. */
+gy_status gy_zip_commit(gy_zip_writer *w) GY_MUST_CHECK;
+void gy_zip_abort(gy_zip_writer *w); /* NULL is fine */
 
 #endif

@@ -3,7 +3,7 @@
 #include "deflate.h"
 #include "../files.h"
 
-#include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct added {
@@ -101,9 +101,6 @@ static gy_status new_entry(gy_zip_writer *w, const char *name, added **out) {
     size_t length = strlen(name);
     if (length == 0 || length > 4096)
         return gy_fail(w->ctx, GY_ERR_USAGE, "zip: name: expected 1 to 4096 bytes, found %zu", length);
-    for (int64_t i = 0; i < w->n; i++)
-        if (strcmp(w->entries[i].name, name) == 0)
-            return gy_fail(w->ctx, GY_ERR_USAGE, "zip: the name '%s' appears twice", name);
     if (w->n == w->room) {
         int64_t room = w->room ? 2 * w->room : 16;
         added *more = gy_realloc(w->ctx, w->entries, (size_t)room * sizeof *more);
@@ -171,9 +168,26 @@ static gy_status put_end(gy_zip_writer *w, uint64_t at, uint64_t size) {
     return s == GY_OK ? gy_writer_put(w->file, end, sizeof end) : s;
 }
 
+static int by_text(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static gy_status check_names(gy_zip_writer *w) {
+    const char **names = gy_malloc(w->ctx, (size_t)w->n * sizeof *names);
+    if (!names) return GY_ERR_NOMEM;
+    gy_status s = GY_OK;
+    for (int64_t i = 0; i < w->n; i++) names[i] = w->entries[i].name;
+    qsort(names, (size_t)w->n, sizeof *names, by_text);
+    for (int64_t i = 1; i < w->n && s == GY_OK; i++)
+        if (strcmp(names[i - 1], names[i]) == 0)
+            s = gy_fail(w->ctx, GY_ERR_USAGE, "zip: the name '%s' appears twice", names[i]);
+    gy_free(w->ctx, names);
+    return s;
+}
+
 gy_status gy_zip_commit(gy_zip_writer *w) {
     uint64_t at = gy_writer_size(w->file);
-    gy_status s = GY_OK;
+    gy_status s = check_names(w);
     for (int64_t i = 0; i < w->n && s == GY_OK; i++) s = put_central(w, &w->entries[i]);
     if (s == GY_OK) s = put_end(w, at, gy_writer_size(w->file) - at);
     if (s == GY_OK) {

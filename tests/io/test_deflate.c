@@ -142,6 +142,67 @@ static void every_level_and_wrapper_round_trips(void **state) {
     free(d);
 }
 
+/* Matches whose lengths have Fibonacci numbers as counts: Huffman's own code would need more than 15 bits
+ * for the rarest, and the lengths of its codes more than 7. */
+static size_t make_steep(uint8_t *d, uint64_t seed) {
+    static const int lengths[] = {4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31, 35, 43, 51, 59, 67};
+    gy_rng r;
+    gy_rng_init(&r, seed, "steep");
+    size_t n = 0;
+    while (n < 6000) d[n++] = (uint8_t)draw(&r);
+    int left[20], total = 0;
+    for (int k = 19, a = 1, b = 1; k >= 0; k--) {
+        left[k] = a;
+        total += a;
+        b += a;
+        a = b - a;
+    }
+    for (; total > 0; total--) { /* any order, each as often as it should */
+        int64_t x = gy_rng_below(&r, total);
+        int k = 0;
+        while (x >= left[k]) x -= left[k++];
+        left[k]--;
+        size_t from = (n < 30000 ? 0 : n - 30000) + draw(&r) % ((n < 30000 ? n : 30000) - 70);
+        memcpy(d + n, d + from, (size_t)lengths[k]);
+        n += (size_t)lengths[k];
+    }
+    return n;
+}
+
+static void codes_are_cut_to_15_and_7_bits(void **state) {
+    gy_ctx *ctx = *state;
+    uint8_t *d = malloc(BUF);
+    buf back = buf_new();
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        size_t n = make_steep(d, seed);
+        buf z = packed(ctx, d, n, GY_DEFLATE_ZLIB, 6);
+        assert_ok(ctx, inflate_all(ctx, z.d, z.n, GY_DEFLATE_ZLIB, n, &back));
+        assert_memory_equal(back.d, d, n);
+        buf_free(&z);
+    }
+    buf_free(&back);
+    free(d);
+}
+
+static void stored_blocks_stop_at_the_expected_size_too(void **state) {
+    gy_ctx *ctx = *state;
+    uint8_t d[2000], *p;
+    uint64_t n;
+    make_content(d, 1, sizeof d);
+    buf z = packed(ctx, d, sizeof d, GY_DEFLATE_RAW, 0);
+    assert_message(ctx, inflate_all(ctx, z.d, z.n, GY_DEFLATE_RAW, 100, NULL), "expected 100 bytes, found more");
+    assert_message(ctx, inflate_all(ctx, z.d, z.n, GY_DEFLATE_RAW, 1999, NULL), "expected 1999 bytes, found more");
+    source s = source_of(ctx, z.d, z.n);
+    for (uint64_t most = 0; most < 2100; most += 100) {
+        assert_ok(ctx, gy_inflate_prefix(&s.b, 0, z.n, GY_DEFLATE_RAW, most, &p, &n));
+        assert_int_equal(n, most < 2000 ? most : 2000);
+        assert_memory_equal(p, d, n);
+        gy_free(ctx, p);
+    }
+    source_free(&s);
+    buf_free(&z);
+}
+
 static void the_same_input_gives_the_same_bytes(void **state) {
     gy_ctx *ctx = *state;
     uint8_t d[5000];
@@ -506,6 +567,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(checksums_match_the_published_values),
         TEST(every_level_and_wrapper_round_trips),
+        TEST(codes_are_cut_to_15_and_7_bits),
+        TEST(stored_blocks_stop_at_the_expected_size_too),
         TEST(the_same_input_gives_the_same_bytes),
         TEST(gz01_members_and_zero_padding_are_read),
         TEST(gz02_garbage_after_the_last_member_is_counted),
