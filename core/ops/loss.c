@@ -1,16 +1,21 @@
 /* Losses that are compositions of primitive operators; each formula is in loss.h. */
 #include "../op.h"
 
-/* Constructor macros used below carry this file's site; the user's site matters for shape mistakes, so every function
- * checks its arguments first and reports them with `at`. */
+/* Every function here has the caller's place as `at`; the constructor macros hand it on to the nodes they make, so that
+ * messages and reports name the line of the model, not a line of this file. */
+#undef GY_HERE
+#define GY_HERE at
+
+/* False, with a message, if one is missing; false without if one is poisoned. */
+static bool present(gy_site at, const char *name, gy_t a, gy_t b) {
+    gy_graph *g = gy_is_none(a) ? b.g : a.g;
+    if (g && (gy_is_none(a) || gy_is_none(b))) gy_poison(g, at, "%s: an input is missing", name);
+    return g && a.id != 0 && b.id != 0;
+}
+
 static bool same_shape(gy_site at, const char *name, gy_t a, gy_t b) {
     char s[GY_SHAPE_TEXT], t[GY_SHAPE_TEXT];
-    if (gy_is_none(a) || gy_is_none(b)) {
-        gy_graph *g = gy_is_none(a) ? b.g : a.g;
-        if (g) gy_poison(g, at, "%s: an input is missing", name);
-        return false;
-    }
-    if (a.id == 0 || b.id == 0) return false;
+    if (!present(at, name, a, b)) return false;
     if (gy_shape_equal(gy_shape_of(a), gy_shape_of(b)) && gy_dtype_of(a) == gy_dtype_of(b)) return true;
     gy_poison(a.g, at, "%s: expected two values alike, found %s %s and %s %s", name, gy_dtype_name(gy_dtype_of(a)),
               gy_shape_text(gy_shape_of(a), s), gy_dtype_name(gy_dtype_of(b)), gy_shape_text(gy_shape_of(b), t));
@@ -22,23 +27,23 @@ static gy_t bad(gy_t a, gy_t b) {
     return (gy_t){g, 0, 0};
 }
 
-static gy_t reduce(gy_t x, gy_reduction r) {
+static gy_t reduce(gy_site at, gy_t x, gy_reduction r) {
     if (r == GY_LOSS_NONE) return x;
     return r == GY_LOSS_SUM ? gy_sum(x, GY_ALL) : gy_mean(x, GY_ALL);
 }
 
-static gy_t one_minus(gy_t x) {
+static gy_t one_minus(gy_site at, gy_t x) {
     return gy_sub(gy_scalar(x, 1), x);
 }
 
 /* ---- regression ---- */
 
 gy_t gy_mse_(gy_site at, gy_t a, gy_t b, gy_reduction r) {
-    return same_shape(at, "mse", a, b) ? reduce(gy_square(gy_sub(a, b)), r) : bad(a, b);
+    return same_shape(at, "mse", a, b) ? reduce(at, gy_square(gy_sub(a, b)), r) : bad(a, b);
 }
 
 gy_t gy_l1_(gy_site at, gy_t a, gy_t b, gy_reduction r) {
-    return same_shape(at, "l1", a, b) ? reduce(gy_abs(gy_sub(a, b)), r) : bad(a, b);
+    return same_shape(at, "l1", a, b) ? reduce(at, gy_abs(gy_sub(a, b)), r) : bad(a, b);
 }
 
 gy_t gy_smooth_l1_(gy_site at, gy_t a, gy_t b, double beta, gy_reduction r) {
@@ -47,14 +52,14 @@ gy_t gy_smooth_l1_(gy_site at, gy_t a, gy_t b, double beta, gy_reduction r) {
     if (beta == 0) beta = 1;
     gy_t diff = gy_sub(a, b), d = gy_abs(diff);
     gy_t near = gy_scale(gy_square(diff), 0.5 / beta), far = gy_add_scalar(d, -0.5 * beta);
-    return reduce(gy_where(gy_lt(d, gy_scalar(d, beta)), near, far), r);
+    return reduce(at, gy_where(gy_lt(d, gy_scalar(d, beta)), near, far), r);
 }
 
 /* ---- classification ---- */
 
 gy_t gy_soft_cross_entropy_(gy_site at, gy_t logits, gy_t target, gy_reduction r) {
     if (!same_shape(at, "soft_cross_entropy", logits, target)) return bad(logits, target);
-    return reduce(gy_neg(gy_sum(gy_mul(target, gy_log_softmax_(at, logits, -1)), GY_AXES(-1))), r);
+    return reduce(at, gy_neg(gy_sum(gy_mul(target, gy_log_softmax(logits, -1)), GY_AXES(-1))), r);
 }
 
 gy_t gy_bce_with_logits_(gy_site at, gy_t x, gy_t y, gy_t pos_weight, gy_reduction r) {
@@ -63,23 +68,23 @@ gy_t gy_bce_with_logits_(gy_site at, gy_t x, gy_t y, gy_t pos_weight, gy_reducti
     if (!gy_is_none(pos_weight)) {
         /* (1 - y) x + (1 + (w - 1) y) miss */
         gy_t factor = gy_add_scalar(gy_mul(y, gy_add_scalar(pos_weight, -1)), 1);
-        gy_t loss = gy_add(gy_mul(one_minus(y), x), gy_mul(factor, miss));
+        gy_t loss = gy_add(gy_mul(one_minus(at, y), x), gy_mul(factor, miss));
         if (loss.id && !gy_shape_equal(gy_shape_of(loss), gy_shape_of(x))) {
             char s[GY_SHAPE_TEXT], t[GY_SHAPE_TEXT];
             return gy_poison(x.g, at, "bce_with_logits: pos_weight %s does not broadcast to %s",
                              gy_shape_text(gy_shape_of(pos_weight), s), gy_shape_text(gy_shape_of(x), t));
         }
-        return reduce(loss, r);
+        return reduce(at, loss, r);
     }
-    return reduce(gy_add(gy_mul(one_minus(y), x), miss), r);
+    return reduce(at, gy_add(gy_mul(one_minus(at, y), x), miss), r);
 }
 
 gy_t gy_hinge_(gy_site at, gy_t x, gy_t y, gy_reduction r) {
-    return same_shape(at, "hinge", x, y) ? reduce(gy_relu(one_minus(gy_mul(x, y))), r) : bad(x, y);
+    return same_shape(at, "hinge", x, y) ? reduce(at, gy_relu(one_minus(at, gy_mul(x, y))), r) : bad(x, y);
 }
 
 gy_t gy_multi_margin_(gy_site at, gy_t x, gy_t target, double margin, gy_reduction r) {
-    if (gy_is_none(x) || gy_is_none(target) || x.id == 0 || target.id == 0) return bad(x, target);
+    if (!present(at, "multi_margin", x, target)) return bad(x, target);
     char s[GY_SHAPE_TEXT], t[GY_SHAPE_TEXT];
     gy_shape rows = gy_shape_of(x);
     if (rows.rank > 0) rows.dim[--rows.rank] = 0;
@@ -94,19 +99,16 @@ gy_t gy_multi_margin_(gy_site at, gy_t x, gy_t target, double margin, gy_reducti
     gy_t own = gy_sum_keep(gy_where(right, x, zero), GY_AXES(-1));
     gy_t over = gy_relu(gy_add_scalar(gy_sub(x, own), margin));
     gy_t row = gy_sum(gy_where(right, zero, over), GY_AXES(-1));
-    return reduce(gy_scale(row, 1 / (double)classes), r);
+    return reduce(at, gy_scale(row, 1 / (double)classes), r);
 }
 
 gy_t gy_gan_hinge_d_(gy_site at, gy_t real, gy_t fake) {
-    if (gy_is_none(real) || gy_is_none(fake)) {
-        same_shape(at, "gan_hinge_d", real, fake);
-        return bad(real, fake);
-    }
-    return gy_add(gy_mean(gy_relu(one_minus(real)), GY_ALL), gy_mean(gy_relu(gy_add_scalar(fake, 1)), GY_ALL));
+    if (!present(at, "gan_hinge_d", real, fake)) return bad(real, fake);
+    return gy_add(gy_mean(gy_relu(one_minus(at, real)), GY_ALL), gy_mean(gy_relu(gy_add_scalar(fake, 1)), GY_ALL));
 }
 
 gy_t gy_gan_hinge_g_(gy_site at, gy_t fake) {
-    return gy_unary_(at, GY_OP_neg, gy_mean_(at, fake, GY_ALL, false));
+    return gy_neg(gy_mean(fake, GY_ALL));
 }
 
 /* ---- distributions ---- */
@@ -117,7 +119,7 @@ gy_t gy_kl_div_(gy_site at, gy_t log_p, gy_t log_q, gy_reduction r) {
     /* where p = 0 the logarithm is replaced before it is multiplied: 0 times -inf would be NaN */
     gy_t some = gy_gt(log_p, gy_scalar(log_p, -1e30)), lp = gy_where(some, log_p, zero);
     gy_t term = gy_mul(gy_exp(lp), gy_sub(lp, gy_where(some, log_q, zero)));
-    return reduce(gy_sum(gy_where(some, term, zero), GY_AXES(-1)), r);
+    return reduce(at, gy_sum(gy_where(some, term, zero), GY_AXES(-1)), r);
 }
 
 gy_t gy_gaussian_kl_(gy_site at, gy_t mu, gy_t log_var, gy_reduction r) {
@@ -127,28 +129,29 @@ gy_t gy_gaussian_kl_(gy_site at, gy_t mu, gy_t log_var, gy_reduction r) {
     gy_axes rest = {0};
     for (int64_t i = 1; i < gy_rank(mu); i++) rest.axis[rest.n++] = i;
     if (rest.n) term = gy_sum(term, rest);
-    return reduce(gy_scale(term, -0.5), r);
+    return reduce(at, gy_scale(term, -0.5), r);
 }
 
 /* ---- overlap ---- */
 
 gy_t gy_dice_loss_(gy_dice_args a) {
-    if (!same_shape(a.at, "dice_loss", a.p, a.target)) return bad(a.p, a.target);
-    if (gy_rank(a.p) < 3) return gy_poison(a.p.g, a.at, "dice_loss: expected [batch, spatial..., classes]");
+    gy_site at = a.at;
+    if (!same_shape(at, "dice_loss", a.p, a.target)) return bad(a.p, a.target);
+    if (gy_rank(a.p) < 3) return gy_poison(a.p.g, at, "dice_loss: expected [batch, spatial..., classes]");
     double smooth = a.smooth > 0 ? a.smooth : 1e-5;
     gy_axes over = {0}; /* space, and samples if asked */
     for (int64_t i = a.batch ? 0 : 1; i + 1 < gy_rank(a.p); i++) over.axis[over.n++] = i;
     gy_t common = gy_sum(gy_mul(a.p, a.target), over);
     gy_t size_p = gy_sum(a.squared ? gy_square(a.p) : a.p, over);
-    gy_t size_t_ = gy_sum(a.squared ? gy_square(a.target) : a.target, over);
-    gy_t ratio = gy_div(gy_add_scalar(gy_scale(common, 2), smooth), gy_add_scalar(gy_add(size_p, size_t_), smooth));
-    return one_minus(gy_mean(ratio, GY_ALL));
+    gy_t size_target = gy_sum(a.squared ? gy_square(a.target) : a.target, over);
+    gy_t ratio = gy_div(gy_add_scalar(gy_scale(common, 2), smooth), gy_add_scalar(gy_add(size_p, size_target), smooth));
+    return one_minus(at, gy_mean(ratio, GY_ALL));
 }
 
 /* ---- similarity and contrast ---- */
 
 /* 1 / max(||x||, 1e-8): the bound is inside the root, whose slope at 0 is infinite. */
-static gy_t inverse_norm(gy_t x) {
+static gy_t inverse_norm(gy_site at, gy_t x) {
     gy_t square = gy_sum_keep(gy_square(x), GY_AXES(-1));
     return gy_rsqrt(gy_maximum(square, gy_scalar(square, 1e-16)));
 }
@@ -156,20 +159,20 @@ static gy_t inverse_norm(gy_t x) {
 gy_t gy_l2_normalize_(gy_site at, gy_t x) {
     if (gy_is_none(x) || x.id == 0) return x;
     if (gy_rank(x) < 1) return gy_poison(x.g, at, "l2_normalize: expected a last axis, found a scalar");
-    return gy_binary_(at, GY_OP_mul, x, inverse_norm(x));
+    return gy_mul(x, inverse_norm(at, x));
 }
 
 gy_t gy_cosine_similarity_(gy_site at, gy_t a, gy_t b) {
-    gy_t unit_a = gy_l2_normalize_(at, a), unit_b = gy_l2_normalize_(at, b);
-    return gy_sum(gy_binary_(at, GY_OP_mul, unit_a, unit_b), GY_AXES(-1));
+    if (!present(at, "cosine_similarity", a, b)) return bad(a, b);
+    return gy_sum(gy_mul(gy_l2_normalize(a), gy_l2_normalize(b)), GY_AXES(-1));
 }
 
 gy_t gy_cosine_embedding_(gy_site at, gy_t a, gy_t b, gy_t target, double margin, gy_reduction r) {
     if (!same_shape(at, "cosine_embedding", a, b)) return bad(a, b);
-    gy_t cos = gy_cosine_similarity_(at, a, b);
+    gy_t cos = gy_cosine_similarity(a, b);
     if (!same_shape(at, "cosine_embedding: similarities and targets", cos, target)) return bad(cos, target);
     gy_t apart = gy_relu(gy_add_scalar(cos, -margin));
-    return reduce(gy_where(gy_gt(target, gy_scalar(target, 0)), one_minus(cos), apart), r);
+    return reduce(at, gy_where(gy_gt(target, gy_scalar(target, 0)), one_minus(at, cos), apart), r);
 }
 
 static bool pairs(gy_site at, const char *name, gy_t a, gy_t b) {
@@ -181,7 +184,8 @@ static bool pairs(gy_site at, const char *name, gy_t a, gy_t b) {
 }
 
 gy_t gy_info_nce_(gy_info_nce_args n) {
-    if (!pairs(n.at, "info_nce", n.a, n.b)) return bad(n.a, n.b);
+    gy_site at = n.at;
+    if (!pairs(at, "info_nce", n.a, n.b)) return bad(n.a, n.b);
     gy_t logits = gy_matmul(gy_l2_normalize(n.a), gy_l2_normalize(n.b), .trans_b = true); /* [N, N] */
     if (gy_is_none(n.scale))
         logits = gy_scale(logits, 1 / (n.temperature > 0 ? n.temperature : 0.07));

@@ -56,9 +56,15 @@ static NAME(job) NAME(begin)(const gy_kargs *k, int first) {
     return j;
 }
 
-static T NAME(get)(const gy_view *v, int64_t b, int64_t t, int64_t h, int64_t c) {
-    const int64_t idx[] = {b, t, h, c};
-    return ((const T *)v->data)[at(v, idx)];
+/* The features of one head at one time; they are v->stride[3] apart. */
+static const T *NAME(features)(const gy_view *v, int64_t b, int64_t t, int64_t h) {
+    return (const T *)v->data + at(v, (const int64_t[]){b, t, h, 0});
+}
+
+static acc_t NAME(dot)(const T *a, int64_t step_a, const T *b, int64_t step_b, int64_t n) {
+    acc_t sum = 0;
+    for (int64_t c = 0; c < n; c++) sum += (acc_t)a[c * step_a] * b[c * step_b];
+    return sum;
 }
 
 /* Score of query i and key j; -inf if the query may not see the key. */
@@ -66,11 +72,9 @@ static acc_t NAME(score)(const NAME(job) * w, int64_t b, int64_t h, int64_t i, i
     const int64_t *m = w->mask_stride, *s = w->bias_stride;
     if (w->attr->causal && j > i + w->tk - w->tq) return -INFINITY;
     if (w->mask && !w->mask[b * m[0] + h * m[1] + i * m[2] + j * m[3]]) return -INFINITY;
-    acc_t dot = 0;
-    for (int64_t c = 0; c < w->d; c++)
-        dot += (acc_t)NAME(get)(&w->q, b, i, h, c) * NAME(get)(&w->k, b, j, h / (w->h / w->hkv), c);
-    dot *= w->attr->scale;
-    return w->bias ? dot + w->bias[b * s[0] + h * s[1] + i * s[2] + j * s[3]] : dot;
+    const T *query = NAME(features)(&w->q, b, i, h), *key = NAME(features)(&w->k, b, j, h / (w->h / w->hkv));
+    acc_t score = w->attr->scale * NAME(dot)(query, w->q.stride[3], key, w->k.stride[3], w->d);
+    return w->bias ? score + w->bias[b * s[0] + h * s[1] + i * s[2] + j * s[3]] : score;
 }
 
 static void NAME(forward_head)(void *arg, int64_t tile, int worker) {
@@ -81,7 +85,7 @@ static void NAME(forward_head)(void *arg, int64_t tile, int worker) {
         acc_t max = -INFINITY, sum = 0;
         for (int64_t j = 0; j < w->tk; j++) {
             p[j] = NAME(score)(w, b, h, i, j);
-            if (!(p[j] <= max)) max = p[j]; /* a NaN score must reach the output */
+            if (!isnan(max) && !(p[j] <= max)) max = p[j]; /* a NaN score must reach the output */
         }
         bool blind = max == -INFINITY;
         for (int64_t j = 0; j < w->tk; j++) {
@@ -89,10 +93,11 @@ static void NAME(forward_head)(void *arg, int64_t tile, int worker) {
             sum += p[j];
         }
         w->lse[tile * w->tq + i] = (T)(blind ? -INFINITY : max + log(sum));
+        const T *v = NAME(features)(&w->v, b, 0, hkv);
         for (int64_t c = 0; c < w->dv; c++) {
             acc_t y = 0;
-            for (int64_t j = 0; j < w->tk; j++)
-                if (p[j] != 0) y += p[j] * NAME(get)(&w->v, b, j, hkv, c);
+            for (int64_t j = 0; j < w->tk; j++) /* what stands in hidden places (padding, even NaN) does not matter */
+                if (p[j] != 0) y += p[j] * v[j * w->v.stride[1] + c * w->v.stride[3]];
             w->y[((b * w->tq + i) * w->h + h) * w->dv + c] = (T)(blind ? 0 : y / sum);
         }
     }
@@ -109,13 +114,12 @@ void NAME(attention)(const gy_kargs *k) {
 /* p_j and ds_j = p_j (ct . v_j - ct . y) of one query row. */
 static void NAME(grad_row)(const NAME(job) * w, int64_t b, int64_t h, int64_t i, double *p, double *ds) {
     int64_t hkv = h / (w->h / w->hkv);
-    acc_t lse = w->lse[(b * w->h + h) * w->tq + i], ct_y = 0;
-    const T *y = w->y + ((b * w->tq + i) * w->h + h) * w->dv;
-    for (int64_t c = 0; c < w->dv; c++) ct_y += (acc_t)NAME(get)(&w->ct, b, i, h, c) * y[c];
+    const T *y = w->y + ((b * w->tq + i) * w->h + h) * w->dv, *ct = NAME(features)(&w->ct, b, i, h);
+    acc_t lse = w->lse[(b * w->h + h) * w->tq + i], ct_y = NAME(dot)(ct, w->ct.stride[3], y, 1, w->dv);
     for (int64_t j = 0; j < w->tk; j++) {
-        acc_t s = NAME(score)(w, b, h, i, j), dp = 0;
+        acc_t s = NAME(score)(w, b, h, i, j);
         p[j] = s == -INFINITY ? 0 : exp(s - lse);
-        for (int64_t c = 0; c < w->dv; c++) dp += (acc_t)NAME(get)(&w->ct, b, i, h, c) * NAME(get)(&w->v, b, j, hkv, c);
+        acc_t dp = NAME(dot)(ct, w->ct.stride[3], NAME(features)(&w->v, b, j, hkv), w->v.stride[3], w->dv);
         ds[j] = p[j] == 0 ? 0 : p[j] * (dp - ct_y);
     }
 }
@@ -127,16 +131,18 @@ static void NAME(backward_head)(void *arg, int64_t tile, int worker) {
     for (int64_t n = 0; n < w->tk * (w->d + w->dv); n++) dk[n] = 0;
     for (int64_t h = hkv * group; h < (hkv + 1) * group; h++)
         for (int64_t i = 0; i < w->tq; i++) {
+            const T *q = NAME(features)(&w->q, b, i, h), *k = NAME(features)(&w->k, b, 0, hkv);
+            const T *ct = NAME(features)(&w->ct, b, i, h);
             NAME(grad_row)(w, b, h, i, p, ds);
             for (int64_t c = 0; c < w->d; c++) {
                 acc_t dq = 0;
-                for (int64_t j = 0; j < w->tk; j++) dq += ds[j] * NAME(get)(&w->k, b, j, hkv, c);
+                for (int64_t j = 0; j < w->tk; j++) dq += ds[j] * k[j * w->k.stride[1] + c * w->k.stride[3]];
                 w->dq[((b * w->tq + i) * w->h + h) * w->d + c] = (T)(dq * w->attr->scale);
             }
             for (int64_t j = 0; j < w->tk; j++) {
-                for (int64_t c = 0; c < w->d; c++)
-                    dk[j * w->d + c] += w->attr->scale * ds[j] * NAME(get)(&w->q, b, i, h, c);
-                for (int64_t c = 0; c < w->dv; c++) dv[j * w->dv + c] += p[j] * NAME(get)(&w->ct, b, i, h, c);
+                double to_k = w->attr->scale * ds[j];
+                for (int64_t c = 0; c < w->d; c++) dk[j * w->d + c] += to_k * q[c * w->q.stride[3]];
+                for (int64_t c = 0; c < w->dv; c++) dv[j * w->dv + c] += p[j] * ct[c * w->ct.stride[3]];
             }
         }
     for (int64_t j = 0; j < w->tk; j++) {
@@ -161,7 +167,7 @@ static void NAME(bias_grad)(const NAME(job) * w, const gy_view *out) {
     for (int64_t i = 0; i < n; i++) ((T *)out->data)[i] = (T)sum[i];
 }
 
-/* in = (ct, q, k, v, mask, bias, y, lse). y and lse are made contiguous by the plan or by the forward kernel. */
+/* in = (ct, q, k, v, mask, bias, y, lse), all contiguous: the row in kernels.def does not ask for strides. */
 void NAME(attention_grad)(const gy_kargs *k) {
     NAME(job) w = NAME(begin)(k, 1);
     w.ct = k->in[0];

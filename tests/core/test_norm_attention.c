@@ -361,6 +361,27 @@ static void a_query_that_sees_nothing_gives_zeros_and_no_gradient(void **state) 
     gy_graph_free(g);
 }
 
+/* Padding may hold anything; but a NaN that a query does see must not be hidden by later masked keys. */
+static void a_nan_shows_where_it_is_seen_and_only_there(void **state) {
+    gy_ctx *ctx = *state;
+    gy_graph *g = gy_graph_new(ctx);
+    static const double query[] = {1, 2}, key[] = {1, NAN};
+    uint8_t sees[] = {1, 0, 0, 1, 0, 0, 0};
+    gy_t q = constant(g, GY_S(1, 2, 1, 1), query), k = constant(g, GY_S(1, 2, 1, 1), key);
+    gy_tensor m = {.dtype = GY_U8, .shape = GY_S(2, 2), .data = sees, .borrowed = true};
+    gy_output(gy_attention(q, k, k, .mask = gy_const(g, &m)), "apart"); /* query 0 sees key 0, query 1 key 1 */
+    gy_t nan_first = gy_flip(k, 1);
+    m.data = sees + 3; /* query 0 sees key 0, which is NaN now */
+    gy_output(gy_attention(q, nan_first, nan_first, .mask = gy_const(g, &m)), "first");
+    gy_plan *p = run(ctx, g);
+    gy_tensor t = gy_plan_output(p, "apart");
+    assert_true(gy_tensor_get(&t, 0) == 1 && isnan(gy_tensor_get(&t, 1)));
+    t = gy_plan_output(p, "first");
+    assert_true(isnan(gy_tensor_get(&t, 0)));
+    gy_plan_free(p);
+    gy_graph_free(g);
+}
+
 static void attention_weights_times_values_is_attention(void **state) {
     gy_ctx *ctx = *state;
     gy_graph *g = gy_graph_new(ctx);
@@ -535,6 +556,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {TEST(norms_softmax_and_attention_match_pytorch_to_second_order),
                                        TEST(losses_match_pytorch_to_second_order),
                                        TEST(a_query_that_sees_nothing_gives_zeros_and_no_gradient),
+                                       TEST(a_nan_shows_where_it_is_seen_and_only_there),
                                        TEST(attention_weights_times_values_is_attention),
                                        TEST(a_beta_without_gamma_is_a_shift),
                                        TEST(an_illegal_target_shows_as_nan),
