@@ -87,8 +87,7 @@ gy_t gy_categorical_(gy_site at, gy_t logits, const char *name) {
 gy_t gy_gumbel_softmax_(gy_site at, gy_t logits, const char *name, double tau, bool hard) {
     if (!(tau > 0)) return gy_poison(logits.g, at, "gumbel_softmax: tau = %g, expected above 0", tau);
     gy_t z = gy_scale_(at, with_gumbel(at, logits, name), 1 / tau);
-    gy_t log_y = gy_binary_(at, GY_OP_sub, z, gy_logsumexp_(at, z, GY_AXES(-1), true));
-    gy_t y = gy_unary_(at, GY_OP_exp, log_y);
+    gy_t y = gy_softmax_(at, z, -1);
     if (!hard || y.id == 0) return y;
     gy_t top = gy_one_hot_(at, gy_arg_(at, GY_OP_argmax, z, -1), gy_dim(z, -1), gy_dtype_of(z));
     return gy_straight_through_(at, y, top);
