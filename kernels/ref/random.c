@@ -45,7 +45,7 @@ static void NAME(random_tile)(void *arg, int64_t t, int worker) {
         y[i] = (T)draw(a, i, w);
         /* rounding must not reach the open end of [a, b) */
         if (a->kind == GY_RANDOM_UNIFORM && y[i] >= (T)a->b && a->a < a->b)
-            y[i] = (T)nextafterf((float)a->b, -INFINITY);
+            y[i] = sizeof(T) == sizeof(float) ? (T)nextafterf((float)a->b, -INFINITY) : (T)nextafter(a->b, -INFINITY);
     }
 }
 

@@ -107,6 +107,36 @@ static void shared_dropout_drops_whole_samples_and_channels(void **state) {
     gy_graph_free(g);
 }
 
+static void every_tier_draws_the_same_bits(void **state) {
+    gy_ctx *ctx = *state;
+    static const double p[] = {0, 1e-12, 0.1, 0.5, 0.7312345, 1};
+    static float first[8][N + 3];
+    for (int tier = 0; tier < GY_ISA_COUNT; tier++) {
+        if (!(gy_ctx_isa_mask(ctx) >> tier & 1)) continue;
+        gy_graph *g = gy_graph_new(ctx);
+        for (int i = 0; i < 8; i++) {
+            char name[2] = {(char)('a' + i), 0};
+            gy_shape s = GY_S(N + 3);
+            gy_t y = i < 6   ? gy_random_bernoulli(g, name, GY_F32, s, p[i])
+                     : i < 7 ? gy_random_uniform(g, name, GY_F32, s, -1, 3)
+                             : gy_random_uniform(g, name, GY_F32, s, 16777215, 16777216);
+            gy_output(y, name);
+        }
+        gy_plan *plan = gy_compile(g, (gy_plan_args){.isa_mask = (UINT64_C(2) << tier) - 1});
+        assert_non_null(plan);
+        gy_plan_set_rng(plan, 6, 7);
+        run(ctx, plan);
+        for (int i = 0; i < 8; i++) {
+            const float *y = output(plan, (char[]){(char)('a' + i), 0});
+            if (tier == 0) memcpy(first[i], y, sizeof first[i]);
+            assert_memory_equal(first[i], y, sizeof first[i]);
+        }
+        gy_plan_free(plan);
+        gy_graph_free(g);
+    }
+    for (int i = 0; i < N + 3; i++) assert_true(first[7][i] == 16777215); /* rounding does not reach the open end */
+}
+
 static void no_dropout_is_the_value_itself(void **state) {
     gy_graph *g = gy_graph_new(*state);
     gy_t x = gy_full(g, GY_F32, GY_S(3), 1), y = gy_dropout(x, "d", 0);
@@ -188,6 +218,7 @@ int main(void) {
         TEST(a_mask_depends_on_scope_name_use_and_step_alone),
         TEST(dropout_gradient_reuses_the_mask),
         TEST(shared_dropout_drops_whole_samples_and_channels),
+        TEST(every_tier_draws_the_same_bits),
         TEST(no_dropout_is_the_value_itself),
         TEST(categorical_and_below_follow_their_shares),
         TEST(hard_gumbel_softmax_is_one_hot_with_the_soft_gradient),
