@@ -177,8 +177,11 @@ void gy_grad_(gy_site at, gy_t y, gy_t ct, int64_t n, const gy_t x[], gy_t gx[],
         return;
     }
     int32_t segment = g->segment;
+    bool outer = g->differentiating;
     g->segment = 0; /* gradient nodes are never part of a recompute segment */
+    g->differentiating = true;
     differentiate(g, &y, &ct, 1, n, x, gx);
+    g->differentiating = outer;
     g->segment = segment;
     for (int64_t i = 0; i < n && zeros; i++)
         if (gy_is_none(gx[i])) gx[i] = gy_full_(at, g, gy_dtype_of(x[i]), gy_shape_of(x[i]), 0.0);

@@ -290,7 +290,7 @@ gy_t gy_node_make(gy_site at, gy_graph *g, gy_op_id id, const void *attr, int n_
                    .n_in = n_in,
                    .n_out = c.n_out,
                    .segment = g->segment,
-                   .grad = g->inherit != NULL,
+                   .grad = g->differentiating,
                    .site = at,
                    .scope = scope};
     memcpy(n->shape, c.shape, sizeof n->shape);

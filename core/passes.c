@@ -358,6 +358,7 @@ gy_graph *gy_pass_epilogue(gy_plan *p, gy_graph *g) {
 
 typedef struct {
     int32_t *group; /* per node: the chain's last node that it is part of, 0: none */
+    int32_t *below; /* per node: the chain's next lower member, 0: none */
 } chains;
 
 static bool joins(const gy_node *n, const gy_node *root) {
@@ -472,21 +473,24 @@ gy_graph *gy_pass_chain(gy_plan *p, gy_graph *g) {
     chains c = {0};
     bool ok = begin(&r, p, g);
     c.group = gy_calloc(p->ctx, (size_t)g->n, sizeof *c.group);
-    ok = ok && c.group;
+    c.below = gy_calloc(p->ctx, (size_t)g->n, sizeof *c.below);
+    ok = ok && c.group && c.below;
     int32_t list[GY_CHAIN_OPS];
     for (int32_t id = ok ? g->n - 1 : 0; id > 0; id--) { /* from the end: the longest chains */
         const gy_node *n = g->node[id];
         if (!r.live[id] || c.group[id] || !joins(n, n)) continue;
         int count = members(&r, &c, n, list);
-        for (int i = 0; count > 1 && i < count; i++) c.group[list[i]] = id;
+        for (int i = 0; count > 1 && i < count; i++) {
+            c.group[list[i]] = id;
+            c.below[list[i]] = i ? list[i - 1] : 0;
+        }
     }
     for (int32_t id = 1; ok && id < g->n; id++) {
         const gy_node *n = g->node[id];
         if (!r.live[id] || (c.group[id] && c.group[id] != id)) continue; /* inner members run inside the chain */
         if (c.group[id] == id) {
             int count = 0;
-            for (int32_t m = id; m > 0 && count < GY_CHAIN_OPS; m--)
-                if (c.group[m] == id) list[GY_CHAIN_OPS - ++count] = m;
+            for (int32_t m = id; m > 0; m = c.below[m]) list[GY_CHAIN_OPS - ++count] = m;
             const int32_t *chain = list + GY_CHAIN_OPS - count;
             gy_t t = emit_chain(&r, chain, count);
             if (!gy_is_none(t)) {
@@ -499,6 +503,7 @@ gy_graph *gy_pass_chain(gy_plan *p, gy_graph *g) {
         copy_leaf_or_node(&r, n);
     }
     gy_free(p->ctx, c.group);
+    gy_free(p->ctx, c.below);
     return finish(&r, ok);
 }
 
