@@ -17,7 +17,7 @@
 #ifndef GY_GEMM_ONCE
 #define GY_GEMM_ONCE
 
-enum { KC = 256, MC = 16 * GY_MR, NB = 1024, DIRECT_ROWS = 64 };
+enum { KC = GY_KC, MC = 16 * GY_MR, NB = 1024, DIRECT_ROWS = 64 };
 
 static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;

@@ -17,6 +17,9 @@ enum { GY_MR = 6 };
 enum { GY_MR = 14 };
 #endif
 
+/* Packers are never asked for more depth than this at once. */
+enum { GY_KC = 256 };
+
 /* An operand seen as lines along the output (rows of A, columns of B) by depth (the summed axis). A packer writes
  * lines r0 .. r0+n-1 at depths p0 .. p0+depth-1 as a panel `width` lines wide:
  *

@@ -1,93 +1,106 @@
-/* Uniform values and dropout masks, f32: bit for bit what kernels/ref/random.c draws. Philox is run on LANES
- * blocks side by side in plain C, which the compiler turns into 32 x 32 -> 64 bit vector products; about 25 integer
- * operations an element, 4 bytes written. Masks compare integers: u < p holds for the words below a threshold. */
+/* Random values, bit for bit those of kernels/ref/random.c: VL Philox blocks at a time, a block a lane.
+ *
+ * Uniform and Bernoulli values are computed in vectors of doubles by the reference's own operations. Normal values
+ * share the logarithm and the angle of a pair, but take log, sin and cos from the C library, whose results no other
+ * code would repeat to the bit; Gumbel values likewise. Bytes: 4 an element; about 25 integer operations and 5 FLOPs.
+ */
 #include "rows.h"
 #include "vec.h"
 
+#include "core/ops/random.h"
 #include "core/rng.h"
 
 #include <math.h>
 
-enum { LANES = 16, GRAIN = 16384 }; /* GRAIN: a multiple of 4 LANES */
+enum { WORDS = 4 * VL, GRAIN = 64 * WORDS };
 
-bool GY_ISAFN(x86_random_supports)(const gy_kargs *k) {
-    int64_t kind = ((const gy_random_attr *)k->attr)->kind;
-    return kind == GY_RANDOM_UNIFORM || kind == GY_RANDOM_BERNOULLI;
-}
+typedef struct {
+    const gy_random_attr *a;
+    uint64_t key;
+    int64_t n;
+    float *y;
+} job;
 
-/* Words of blocks first .. first + LANES-1; word q of block l in w[q][l]. */
-static void philox_lanes(uint64_t key, uint64_t first, uint32_t w[4][LANES]) {
-    uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
-    for (uint64_t l = 0; l < LANES; l++) {
-        w[0][l] = (uint32_t)(first + l);
-        w[1][l] = (uint32_t)((first + l) >> 32);
-        w[2][l] = w[3][l] = 0;
+/* The words of blocks first .. first+VL-1, in the order of the elements. */
+static void philox(uint64_t key, uint64_t first, uint32_t out[WORDS]) {
+    int32_t lo[VL], hi[VL];
+    for (uint64_t i = 0; i < VL; i++) {
+        lo[i] = (int32_t)(uint32_t)(first + i);
+        hi[i] = (int32_t)(uint32_t)((first + i) >> 32);
     }
+    vi c[4] = {vi_load(lo), vi_load(hi), vi_set(0), vi_set(0)};
+    uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
     for (int round = 0; round < 10; round++) {
-        for (int l = 0; l < LANES; l++) {
-            uint64_t p0 = (uint64_t)0xD2511F53u * w[0][l], p1 = (uint64_t)0xCD9E8D57u * w[2][l];
-            w[0][l] = (uint32_t)(p1 >> 32) ^ w[1][l] ^ k0;
-            w[2][l] = (uint32_t)(p0 >> 32) ^ w[3][l] ^ k1;
-            w[1][l] = (uint32_t)p1;
-            w[3][l] = (uint32_t)p0;
-        }
+        vi h0, l0, h1, l1;
+        vi_mul_wide(vi_set((int32_t)0xD2511F53u), c[0], &h0, &l0);
+        vi_mul_wide(vi_set((int32_t)0xCD9E8D57u), c[2], &h1, &l1);
+        c[0] = vi_xor(vi_xor(h1, c[1]), vi_set((int32_t)k0));
+        c[1] = l1;
+        c[2] = vi_xor(vi_xor(h0, c[3]), vi_set((int32_t)k1));
+        c[3] = l0;
         k0 += 0x9E3779B9u;
         k1 += 0xBB67AE85u;
     }
+    vi_transpose4(c); /* c[j] holds blocks j, 4 + j, 8 + j, ... */
+    uint32_t block[4][VL];
+    for (int j = 0; j < 4; j++) vi_store(block[j], c[j]);
+    for (int q = 0; q < VL / 4; q++)
+        for (int j = 0; j < 4; j++) memcpy(out + 16 * q + 4 * j, block[j] + 4 * q, 16);
 }
 
-typedef struct {
-    const gy_kargs *k;
-    uint64_t key;
-    double below;      /* mask: how many of the 2^32 words give `value` */
-    float value, last; /* uniform: the largest value below the open end */
-} draw_job;
+/* (w + 1/2) / 2^32 of VLD words. */
+GY_INLINE vd uniform01(vd signed_word) { /* of w - 2^31 */
+    return w_mul(w_add(w_add(signed_word, w_set(2147483648.0)), w_set(0.5)), w_set(1.0 / 4294967296.0));
+}
 
-static void draw_block(const draw_job *j, const uint32_t w[4][LANES], float y[4 * LANES]) {
-    const gy_random_attr *a = j->k->attr;
-    if (a->kind == GY_RANDOM_BERNOULLI) {
-        uint32_t top = (uint32_t)(j->below - 1); /* below >= 1 */
-        for (int l = 0; l < LANES; l++)
-            for (int q = 0; q < 4; q++) y[4 * l + q] = w[q][l] <= top ? j->value : 0;
-        return;
-    }
-    double lo = a->a, span = a->b - a->a;
-    for (int l = 0; l < LANES; l++)
-        for (int q = 0; q < 4; q++) {
-            float v = (float)(lo + span * gy_uniform01(w[q][l]));
-            y[4 * l + q] = v > j->last ? j->last : v;
+static void fill(const gy_random_attr *a, const uint32_t w[WORDS], float y[WORDS]) {
+    const float below = nextafterf((float)a->b, -INFINITY); /* rounding must not reach the open end of [a, b) */
+    switch (a->kind) {
+    case GY_RANDOM_UNIFORM:
+    case GY_RANDOM_BERNOULLI:
+        for (int i = 0; i < WORDS; i += VL) {
+            vi s = vi_xor(vi_load((const int32_t *)(w + i)), vi_set(INT32_MIN));
+            vd u = uniform01(w_from_int_low(s)), v = uniform01(w_from_int_high(s));
+            if (a->kind == GY_RANDOM_BERNOULLI) {
+                v_store(y + i, w_narrow(w_below(u, w_set(a->a), w_set(a->b)), w_below(v, w_set(a->a), w_set(a->b))));
+                continue;
+            }
+            vd lo = w_set(a->a), range = w_set(a->b - a->a);
+            vf x = w_narrow(w_add(lo, w_mul(range, u)), w_add(lo, w_mul(range, v)));
+            v_store(y + i, a->a < a->b ? v_sel(v_le(v_set((float)a->b), x), v_set(below), x) : x);
         }
-}
-
-static void random_tile(void *arg, int64_t t, int worker) {
-    (void)worker;
-    const draw_job *j = arg;
-    float *y = j->k->out[0].data, some[4 * LANES];
-    uint32_t w[4][LANES];
-    int64_t lo, hi;
-    gy_tile_range(gy_shape_count(j->k->out[0].shape), GRAIN, t, &lo, &hi);
-    for (int64_t i = lo; i < hi; i += 4 * LANES) {
-        philox_lanes(j->key, (uint64_t)i / 4, w);
-        bool whole = i + 4 * LANES <= hi;
-        draw_block(j, (const uint32_t(*)[LANES])w, whole ? y + i : some);
-        if (!whole) memcpy(y + i, some, sizeof(float) * (size_t)(hi - i));
+        return;
+    case GY_RANDOM_NORMAL:
+        for (int i = 0; i < WORDS; i += 2) {
+            double r = sqrt(-2 * log(gy_uniform01(w[i])));
+            double angle = 6.283185307179586476925286766559 * gy_uniform01(w[i + 1]);
+            y[i] = (float)(a->a + a->b * r * cos(angle));
+            y[i + 1] = (float)(a->a + a->b * r * sin(angle));
+        }
+        return;
+    default:
+        for (int i = 0; i < WORDS; i++) y[i] = (float)(a->a - a->b * log(-log(gy_uniform01(w[i]))));
     }
 }
 
-void GY_ISAFN(x86_random_f32)(const gy_kargs *k) {
+static void tile(void *arg, int64_t t, int worker) {
+    (void)worker;
+    const job *j = arg;
+    int64_t lo, hi;
+    gy_tile_range(j->n, GRAIN, t, &lo, &hi);
+    for (int64_t i = lo; i < hi; i += WORDS) {
+        uint32_t w[WORDS];
+        float y[WORDS];
+        philox(j->key, (uint64_t)i / 4, w);
+        fill(j->a, w, y);
+        memcpy(j->y + i, y, (size_t)(hi - i < WORDS ? hi - i : WORDS) * sizeof(float));
+    }
+}
+
+void GY_ISAFN(x86_random)(const gy_kargs *k) {
     const gy_random_attr *a = k->attr;
     const int64_t *rng = k->in[0].data;
-    int64_t n = gy_shape_count(k->out[0].shape);
-    draw_job j = {.k = k, .key = gy_rng_key((uint64_t)rng[0], (uint64_t)a->key, (uint64_t)rng[1])};
-    if (a->kind == GY_RANDOM_BERNOULLI) {
-        j.below = ceil(a->a * 4294967296.0 - 0.5); /* words w with (w + 0.5) / 2^32 < p */
-        j.value = (float)a->b;
-        if (j.below < 1) {
-            memset(k->out[0].data, 0, sizeof(float) * (size_t)n);
-            return;
-        }
-    } else {
-        j.last = a->a < a->b ? nextafterf((float)a->b, -INFINITY) : (float)a->b;
-    }
-    gy_par(k->pool, gy_tiles(n, GRAIN), random_tile, &j);
+    job j = {a, gy_rng_key((uint64_t)rng[0], (uint64_t)a->key, (uint64_t)rng[1]), gy_shape_count(k->out[0].shape),
+             k->out[0].data};
+    gy_par(k->pool, gy_tiles(j.n, GRAIN), tile, &j);
 }

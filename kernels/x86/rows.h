@@ -22,6 +22,11 @@
 #undef GY_SUPPORTS
 #undef GY_SCRATCH
 
-void ref_cast(const gy_span *s); /* the casts that no vector code is worth */
+/* Reference kernels that take over what no vector code is worth. */
+void ref_cast(const gy_span *s);
+void ref_sum_f32(const gy_kargs *k);
+void ref_max_f32(const gy_kargs *k);
+void ref_min_f32(const gy_kargs *k);
+void ref_copy(const gy_kargs *k);
 
 #endif

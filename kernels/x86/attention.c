@@ -1,0 +1,337 @@
+/* Attention forward and backward without the score matrix (Dao et al. 2022, arXiv 2205.14135, alg. 1 and 4).
+ *
+ * Scores are made transposed, S[j, i] = k_j . q_i, in blocks of KEYS keys by Q = two vectors of queries: a query is a
+ * lane, so that maxima, sums and rescaling need no sums across lanes, and S itself is the B operand (rows over keys) of
+ * the next product. All products run in the register kernels of gemm_ukr.c:
+ *
+ *   forward    S = K Q^T;  p = e^(S - m);  O^T = O^T e^(m_old - m) + V^T p
+ *   backward   S again, p = e^(S - lse);  dP = V ct^T;  dS = p (dP - <ct, y>)
+ *              dQ^T += K^T dS;  dV += p ct;  dK += dS Q
+ *
+ * Forward, a tile is (sample, head, up to 256 queries), which share the packing of a block of keys: packing is 4 % of
+ * the work. Backward, a tile is (sample, key head) with all its queries; it owns its dk, dv, dq. Scores the mask
+ * forbids are -inf; blocks above the diagonal of a causal mask are skipped. Memory: O(T) a worker. FLOPs: 2 (D + Dv) a
+ * visible pair forward, 2 (3 D + 2 Dv) backward. */
+#include "gemm.h"
+#include "rows.h"
+#include "vmath.h"
+
+#include "core/ops/attention.h"
+
+enum { Q = 2 * VL, KEYS = 8 * GY_MR }; /* 112 keys (AVX2: 48) x 32 (16) queries: S is 14 KiB */
+
+typedef struct {
+    const gy_attention_attr *attr;
+    gy_view q, k, v, ct;
+    const uint8_t *mask;
+    const float *bias, *y_in, *lse_in;
+    int64_t mask_stride[4], bias_stride[4];
+    int64_t b, h, hkv, tq, tk, d, dv;
+    int64_t queries; /* forward: a tile */
+    float *y, *lse, *dq, *dk, *dv_out;
+    char *scratch;
+    size_t room; /* bytes a worker */
+} job;
+
+static void spread(const gy_view *v, int64_t stride[4]) {
+    for (int64_t i = 0; i < 4; i++) stride[i] = 0;
+    int64_t shift = 4 - v->shape.rank;
+    for (int64_t i = shift; i < 4 && v->dtype; i++)
+        if (v->shape.dim[i - shift] != 1) stride[i] = v->stride[i - shift];
+}
+
+static job begin(const gy_kargs *k, int first) {
+    const gy_view *in = k->in + first;
+    job j = {.attr = k->attr,
+             .q = in[0],
+             .k = in[1],
+             .v = in[2],
+             .mask = in[3].data,
+             .bias = in[4].data,
+             .b = in[0].shape.dim[0],
+             .tq = in[0].shape.dim[1],
+             .h = in[0].shape.dim[2],
+             .d = in[0].shape.dim[3],
+             .tk = in[1].shape.dim[1],
+             .hkv = in[1].shape.dim[2],
+             .dv = in[2].shape.dim[3],
+             .scratch = k->scratch};
+    if (j.mask) spread(&in[3], j.mask_stride);
+    if (j.bias) spread(&in[4], j.bias_stride);
+    j.queries = j.b * j.h * gy_tiles(j.tq, 256) >= 32 ? 256 : 64;
+    return j;
+}
+
+static int64_t least(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+static int64_t up(int64_t n, int64_t unit) {
+    return (n + unit - 1) / unit * unit;
+}
+/* Row t of head h of sample b. */
+static const float *row(const gy_view *v, int64_t b, int64_t t, int64_t h) {
+    return (const float *)v->data + b * v->stride[0] + t * v->stride[1] + h * v->stride[2];
+}
+
+/* Rows are cut into panels of nearly equal height; panel p ends before row panel_end. */
+static int64_t panel_end(int64_t rows, int64_t panel) {
+    return rows * (panel + 1) / gy_tiles(rows, GY_MR);
+}
+/* `lines` lines of a matrix as panels of A. */
+static void pack_panels(const gy_strided *m, int64_t lines, int64_t depth, float *dst) {
+    for (int64_t panel = 0, r = 0; r < lines; panel++) {
+        int64_t end = panel_end(lines, panel);
+        GY_ISAFN(gy_pack_strided_f32)(m, r, end - r, 0, depth, end - r, dst + r * depth);
+        r = end;
+    }
+}
+/* c [lines x n] = or += panels a [depth] times rows of b. n <= Q; whole vectors of b are read. */
+static void product(const float *a, int64_t lines, int64_t depth, const float *b, int64_t ldb, float *c, int64_t ldc,
+                    int64_t n, bool first) {
+    for (int64_t panel = 0, r = 0; r < lines; panel++) {
+        int64_t end = panel_end(lines, panel);
+        GY_ISAFN(gy_ukr_table_f32)[end - r - 1][n > VL](depth, a + r * depth, b, ldb, c + r * ldc, ldc, n, first);
+        r = end;
+    }
+}
+/* The same with b of any width, of which only n columns may be read: the last, partial vectors go through `edge`
+ * [depth x Q]. */
+static void wide_product(const float *a, int64_t lines, int64_t depth, const float *b, int64_t ldb, float *c,
+                         int64_t ldc, int64_t n, float *edge) {
+    for (int64_t j = 0; j < n; j += Q) {
+        int64_t w = least(n - j, Q);
+        if (w == Q || w == VL) {
+            product(a, lines, depth, b + j, ldb, c + j, ldc, w, false);
+            continue;
+        }
+        for (int64_t p = 0; p < depth; p++)
+            for (int64_t e = 0; e < Q; e++) edge[p * Q + e] = e < w ? b[p * ldb + j + e] : 0;
+        product(a, lines, depth, edge, Q, c + j, ldc, w, false);
+    }
+}
+
+/* Queries i0 .. +n of a head, times the scale, as B: [d][Q]. */
+static void pack_queries(const gy_view *v, int64_t b, int64_t h, int64_t i0, int64_t n, int64_t width, float scale,
+                         float *dst) {
+    gy_strided m = {row(v, b, i0, h), v->stride[1], 1};
+    GY_ISAFN(gy_pack_strided_f32)(&m, 0, n, 0, width, Q, dst);
+    for (int64_t i = 0; scale != 1 && i < width * Q; i += VL) v_store(dst + i, v_mul(v_set(scale), v_load(dst + i)));
+}
+
+/* s[nk][Q]: scores of keys j0 .. and queries i0 .., with bias; -inf where forbidden. `extra` is room of [KEYS x Q]. */
+static void scores(const job *w, int64_t b, int64_t h, int64_t i0, int64_t nq, int64_t j0, int64_t nk,
+                   const float *keys, const float *queries, float *s, float *extra) {
+    product(keys, nk, w->d, queries, Q, s, Q, Q, true);
+    if (w->bias) {
+        const int64_t *t = w->bias_stride;
+        gy_strided m = {w->bias + b * t[0] + h * t[1] + i0 * t[2] + j0 * t[3], t[2], t[3]};
+        GY_ISAFN(gy_pack_strided_f32)(&m, 0, nq, 0, nk, Q, extra);
+        for (int64_t e = 0; e < nk * Q; e += VL) v_store(s + e, v_add(v_load(s + e), v_load(extra + e)));
+    }
+    if (w->mask) {
+        const int64_t *t = w->mask_stride;
+        const uint8_t *m = w->mask + b * t[0] + h * t[1] + i0 * t[2] + j0 * t[3];
+        for (int64_t j = 0; j < nk; j++)
+            for (int64_t i = 0; i < nq; i++)
+                if (!m[i * t[2] + j * t[3]]) s[j * Q + i] = -INFINITY;
+    }
+    int64_t shift = w->tk - w->tq;
+    if (w->attr->causal && j0 + nk - 1 > i0 + shift)
+        for (int64_t j = 0; j < nk; j++)
+            for (int64_t i = 0; i < nq && i + i0 + shift < j + j0; i++) s[j * Q + i] = -INFINITY;
+}
+/* Keys that the last of queries i0 .. +n may see. */
+static int64_t visible(const job *w, int64_t i0, int64_t n) {
+    int64_t seen = w->attr->causal ? i0 + n + w->tk - w->tq : w->tk;
+    return seen < 0 ? 0 : least(seen, w->tk);
+}
+
+/* ---- forward ---- */
+
+static size_t forward_floats(const job *w) {
+    int64_t q = up(least(w->queries, w->tq), Q);
+    return (size_t)(q * (w->d + w->dv + 2) + KEYS * (up(w->d, 16) + up(w->dv, 16) + 2 * Q));
+}
+
+/* One block of scores meets the running maximum m, sum l and output o^T [dv][Q]. */
+static void absorb(float *s, int64_t nk, float *m, float *l, float *o, int64_t dv) {
+    for (int64_t lane = 0; lane < Q; lane += VL) {
+        vf old = v_load(m + lane), top = old;
+        for (int64_t j = 0; j < nk; j++) top = v_max(top, v_load(s + j * Q + lane));
+        vf base = v_sel(v_eq(top, v_set(-INFINITY)), v_zero(), top), sum = v_zero();
+        for (int64_t j = 0; j < nk; j++) {
+            vf e = v_exp(v_sub(v_load(s + j * Q + lane), base));
+            v_store(s + j * Q + lane, e);
+            sum = v_add(sum, e);
+        }
+        vf keep = v_exp(v_sub(old, base));
+        v_store(m + lane, top);
+        v_store(l + lane, v_fma(v_load(l + lane), keep, sum));
+        if (v_bitmask(v_ne(keep, v_set(1))))
+            for (int64_t c = 0; c < dv; c++) v_store(o + c * Q + lane, v_mul(keep, v_load(o + c * Q + lane)));
+    }
+}
+
+static void forward_tile(void *arg, int64_t t, int worker) {
+    const job *w = arg;
+    int64_t tiles = gy_tiles(w->tq, w->queries), lo, hi, head = t / tiles, b = head / w->h, h = head % w->h;
+    int64_t hkv = h / (w->h / w->hkv), blocks = up(least(w->queries, w->tq), Q) / Q;
+    gy_tile_range(w->tq, w->queries, t % tiles, &lo, &hi);
+    float *queries = (float *)(void *)(w->scratch + (size_t)worker * w->room), *o = queries + blocks * w->d * Q;
+    float *m = o + blocks * w->dv * Q, *l = m + blocks * Q, *keys = l + blocks * Q;
+    float *values = keys + KEYS * up(w->d, 16), *s = values + KEYS * up(w->dv, 16), *extra = s + KEYS * Q;
+    for (int64_t n = 0; n < blocks * w->dv * Q; n++) o[n] = 0;
+    for (int64_t n = 0; n < blocks * Q; n++) m[n] = -INFINITY, l[n] = 0;
+    for (int64_t i = lo; i < hi; i += Q)
+        pack_queries(&w->q, b, h, i, least(hi - i, Q), w->d, (float)w->attr->scale, queries + (i - lo) * w->d);
+    int64_t seen = visible(w, lo, hi - lo);
+    for (int64_t j = 0; j < seen; j += KEYS) {
+        int64_t nk = least(seen - j, KEYS);
+        pack_panels(&(gy_strided){row(&w->k, b, j, hkv), w->k.stride[1], 1}, nk, w->d, keys);
+        pack_panels(&(gy_strided){row(&w->v, b, j, hkv), 1, w->v.stride[1]}, w->dv, nk, values);
+        for (int64_t i = lo; i < hi; i += Q) {
+            int64_t nq = least(hi - i, Q);
+            if (j >= visible(w, i, nq)) continue;
+            float *ob = o + (i - lo) * w->dv;
+            scores(w, b, h, i, nq, j, nk, keys, queries + (i - lo) * w->d, s, extra);
+            absorb(s, nk, m + (i - lo), l + (i - lo), ob, w->dv);
+            product(values, w->dv, nk, s, Q, ob, Q, Q, false);
+        }
+    }
+    for (int64_t i = lo; i < hi; i++) {
+        int64_t at = i - lo;
+        float sum = l[at], inverse = sum == 0 ? 0 : 1 / sum, *y = w->y + ((b * w->tq + i) * w->h + h) * w->dv;
+        const float *ob = o + at / Q * Q * w->dv + at % Q;
+        for (int64_t c = 0; c < w->dv; c++) y[c] = ob[c * Q] * inverse;
+        w->lse[head * w->tq + i] = sum == 0 ? -INFINITY : m[at] + logf(sum);
+    }
+}
+
+/* ---- backward ---- */
+
+static size_t backward_floats(const job *w) {
+    int64_t group = w->h / w->hkv, q = group * up(w->tq, Q), wide = w->d > w->dv ? w->d : w->dv;
+    return (size_t)(q * (2 * w->d + w->dv + 2) + KEYS * (3 * up(w->d, 16) + 2 * up(w->dv, 16) + 4 * Q) +
+                    Q * up(wide, 16) + Q * Q);
+}
+
+/* p (from scores s and lse) and dS (from dp and delta), in place. */
+static void weigh(float *s, float *dp, int64_t nk, const float *lse, const float *delta) {
+    for (int64_t lane = 0; lane < Q; lane += VL) {
+        vf base = v_load(lse + lane), d = v_load(delta + lane);
+        vm blind = v_eq(base, v_set(-INFINITY));
+        for (int64_t j = 0; j < nk; j++) {
+            float *at = s + j * Q + lane, *dat = dp + j * Q + lane;
+            vf score = v_load(at), p = v_exp(v_sub(score, base));
+            p = v_sel(blind, v_zero(), v_sel(v_eq(score, v_set(-INFINITY)), v_zero(), p));
+            v_store(at, p);
+            v_store(dat, v_mul(p, v_sub(v_load(dat), d)));
+        }
+    }
+}
+
+static void backward_tile(void *arg, int64_t t, int worker) {
+    const job *w = arg;
+    int64_t b = t / w->hkv, hkv = t % w->hkv, group = w->h / w->hkv, span = up(w->tq, Q), d16 = up(w->d, 16),
+            v16 = up(w->dv, 16);
+    float *queries = (float *)(void *)(w->scratch + (size_t)worker * w->room), *cts = queries + group * span * w->d;
+    float *dq = cts + group * span * w->dv, *lse = dq + group * span * w->d, *delta = lse + group * span;
+    float *keys = delta + group * span, *keys_t = keys + KEYS * d16, *values = keys_t + KEYS * d16,
+          *dk = values + KEYS * v16;
+    float *dv = dk + KEYS * d16, *s = dv + KEYS * v16, *dp = s + KEYS * Q, *flipped = dp + KEYS * Q,
+          *extra = flipped + KEYS * Q, *edge = extra + KEYS * Q;
+    float scale = (float)w->attr->scale;
+    for (int64_t n = 0; n < group * span * w->d; n++) dq[n] = 0;
+    for (int64_t g = 0; g < group; g++)
+        for (int64_t i = 0; i < w->tq; i += Q) {
+            int64_t h = hkv * group + g, nq = least(w->tq - i, Q), at = g * span + i;
+            pack_queries(&w->q, b, h, i, nq, w->d, scale, queries + at * w->d);
+            pack_queries(&w->ct, b, h, i, nq, w->dv, 1, cts + at * w->dv);
+            for (int64_t e = 0; e < Q; e++) {
+                lse[at + e] = e < nq ? w->lse_in[(b * w->h + h) * w->tq + i + e] : -INFINITY;
+                double sum = 0;
+                const float *y = w->y_in + ((b * w->tq + i + e) * w->h + h) * w->dv;
+                for (int64_t c = 0; e < nq && c < w->dv; c++) sum += (double)(y[c] * cts[at * w->dv + c * Q + e]);
+                delta[at + e] = (float)sum;
+            }
+        }
+    for (int64_t j = 0; j < w->tk; j += KEYS) {
+        int64_t nk = least(w->tk - j, KEYS);
+        pack_panels(&(gy_strided){row(&w->k, b, j, hkv), w->k.stride[1], 1}, nk, w->d, keys);
+        pack_panels(&(gy_strided){row(&w->k, b, j, hkv), 1, w->k.stride[1]}, w->d, nk, keys_t);
+        pack_panels(&(gy_strided){row(&w->v, b, j, hkv), w->v.stride[1], 1}, nk, w->dv, values);
+        for (int64_t n = 0; n < nk * w->d; n++) dk[n] = 0;
+        for (int64_t n = 0; n < nk * w->dv; n++) dv[n] = 0;
+        for (int64_t g = 0; g < group; g++)
+            for (int64_t i = 0; i < w->tq; i += Q) {
+                int64_t h = hkv * group + g, nq = least(w->tq - i, Q), at = g * span + i;
+                if (j >= visible(w, i, nq)) continue;
+                scores(w, b, h, i, nq, j, nk, keys, queries + at * w->d, s, extra);
+                product(values, nk, w->dv, cts + at * w->dv, Q, dp, Q, Q, true);
+                weigh(s, dp, nk, lse + at, delta + at);
+                product(keys_t, w->d, nk, dp, Q, dq + at * w->d, Q, Q, false);
+                pack_panels(&(gy_strided){s, Q, 1}, nk, nq, flipped);
+                wide_product(flipped, nk, nq, row(&w->ct, b, i, h), w->ct.stride[1], dv, w->dv, w->dv, edge);
+                pack_panels(&(gy_strided){dp, Q, 1}, nk, nq, flipped);
+                wide_product(flipped, nk, nq, row(&w->q, b, i, h), w->q.stride[1], dk, w->d, w->d, edge);
+            }
+        for (int64_t n = 0; n < nk; n++) {
+            int64_t to = (b * w->tk + j + n) * w->hkv + hkv;
+            for (int64_t c = 0; c < w->d; c++) w->dk[to * w->d + c] = scale * dk[n * w->d + c];
+            for (int64_t c = 0; c < w->dv; c++) w->dv_out[to * w->dv + c] = dv[n * w->dv + c];
+        }
+    }
+    for (int64_t g = 0; g < group; g++)
+        for (int64_t i = 0; i < w->tq; i++) {
+            const float *from = dq + (g * span + i / Q * Q) * w->d + i % Q;
+            float *to = w->dq + ((b * w->tq + i) * w->h + hkv * group + g) * w->d;
+            for (int64_t c = 0; c < w->d; c++) to[c] = scale * from[c * Q];
+        }
+}
+
+/* ---- the operators ---- */
+
+static size_t room_of(size_t floats) {
+    return (floats * sizeof(float) + 63) & ~(size_t)63;
+}
+/* Rows of q, k, v (and ct) must be adjacent in memory. */
+static bool rows_adjacent(const gy_kargs *k, int from, int to) {
+    for (int i = from; i < to; i++)
+        if (k->in[i].stride[3] != 1 && k->in[i].shape.dim[3] != 1) return false;
+    return true;
+}
+bool GY_ISAFN(x86_attention_supports)(const gy_kargs *k) {
+    return rows_adjacent(k, 0, 3);
+}
+bool GY_ISAFN(x86_attention_grad_supports)(const gy_kargs *k) {
+    return k->n_out == 3;
+}
+size_t GY_ISAFN(x86_attention_scratch)(const gy_kargs *k, int threads) {
+    job w = begin(k, 0);
+    return room_of(forward_floats(&w)) * (size_t)threads;
+}
+size_t GY_ISAFN(x86_attention_grad_scratch)(const gy_kargs *k, int threads) {
+    job w = begin(k, 1);
+    return room_of(backward_floats(&w)) * (size_t)threads;
+}
+
+void GY_ISAFN(x86_attention)(const gy_kargs *k) {
+    job w = begin(k, 0);
+    w.y = k->out[0].data;
+    w.lse = k->out[1].data;
+    w.room = room_of(forward_floats(&w));
+    gy_par(k->pool, w.b * w.h * gy_tiles(w.tq, w.queries), forward_tile, &w);
+}
+
+/* in = (ct, q, k, v, mask, bias, y, lse). */
+void GY_ISAFN(x86_attention_grad)(const gy_kargs *k) {
+    job w = begin(k, 1);
+    w.ct = k->in[0];
+    w.y_in = k->in[6].data;
+    w.lse_in = k->in[7].data;
+    w.dq = k->out[0].data;
+    w.dk = k->out[1].data;
+    w.dv_out = k->out[2].data;
+    w.room = room_of(backward_floats(&w));
+    gy_par(k->pool, w.b * w.hkv, backward_tile, &w);
+}

@@ -1,0 +1,124 @@
+/* Attention of the x86 floors against the reference kernels, at sizes around their blocks. */
+#include "x86.h"
+
+#include "core/ops/attention.h"
+#include "core/rng.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+typedef struct {
+    int64_t b, tq, tk, h, hkv, d, dv;
+    bool causal, mask, bias;
+} shape;
+
+static const shape shapes[] = {
+    {1, 1, 1, 1, 1, 1, 1, false, false, false},      {2, 33, 17, 2, 1, 8, 8, false, false, true},
+    {1, 130, 130, 1, 1, 64, 64, true, false, false}, {1, 16, 47, 4, 2, 20, 12, true, true, false},
+    {1, 300, 113, 1, 1, 16, 48, false, true, true},  {3, 7, 300, 2, 2, 5, 3, false, false, false},
+    {1, 40, 20, 1, 1, 32, 16, true, false, true},    {1, 257, 49, 2, 2, 40, 40, false, false, false}};
+
+static float *numbers(gy_ctx *ctx, gy_rng *r, int64_t n) {
+    float *p = gy_malloc(ctx, (size_t)n * sizeof *p);
+    assert_non_null(p);
+    for (int64_t i = 0; i < n; i++) p[i] = (float)gy_rng_normal(r);
+    return p;
+}
+
+static void run(const gy_kernel *row, gy_kargs k, int threads) {
+    gy_ctx *ctx = gy_ctx_new((gy_ctx_args){.threads = threads});
+    k.pool = gy_ctx_pool(ctx);
+    k.scratch = gy_malloc(ctx, row->scratch ? row->scratch(&k, gy_pool_threads(k.pool)) : 0);
+    assert_non_null(k.scratch);
+    if (row->supports) assert_true(row->supports(&k));
+    row->fn(&k);
+    gy_free(ctx, k.scratch);
+    gy_ctx_free(ctx);
+}
+
+/* Runs row and ref, compares all outputs; threads must not change a bit. */
+static void compare(gy_ctx *ctx, gy_op_id op, gy_isa isa, gy_kargs k, int shape_index, gy_view *keep) {
+    const gy_kernel *row = x86_row(op, GY_F32, isa), *ref = x86_row(op, GY_F32, GY_ISA_REF);
+    gy_view got[4], want[4], again[4];
+    if (!row) return;
+    for (int i = 0; i < k.n_out; i++) {
+        size_t bytes = gy_dtype_size(GY_F32) * (size_t)gy_shape_count(k.out[i].shape);
+        got[i] = want[i] = again[i] = k.out[i];
+        got[i].data = gy_malloc(ctx, bytes);
+        want[i].data = gy_malloc(ctx, bytes);
+        again[i].data = gy_malloc(ctx, bytes);
+        assert_true(got[i].data && want[i].data && again[i].data);
+        memset(got[i].data, 0xff, bytes);
+    }
+    k.out = want;
+    run(ref, k, 1);
+    k.out = got;
+    run(row, k, 1);
+    k.out = again;
+    run(row, k, 3);
+    for (int i = 0; i < k.n_out; i++) {
+        int64_t n = gy_shape_count(got[i].shape);
+        const float *g = got[i].data, *w = want[i].data;
+        assert_memory_equal(g, again[i].data, (size_t)n * sizeof *g);
+        double largest = 0;
+        for (int64_t e = 0; e < n; e++)
+            if (isfinite(w[e]) && fabs((double)w[e]) > largest) largest = fabs((double)w[e]);
+        for (int64_t e = 0; e < n; e++)
+            if (isinf(w[e]) ? g[e] != w[e] : !(fabs((double)g[e] - (double)w[e]) <= 4e-6 * (1 + largest)))
+                fail_msg("%s shape %d output %d element %d: %.9g, expected %.9g", row->name, shape_index, i, (int)e,
+                         (double)g[e], (double)w[e]);
+        gy_free(ctx, got[i].data);
+        gy_free(ctx, again[i].data);
+        if (keep)
+            keep[i] = want[i];
+        else
+            gy_free(ctx, want[i].data);
+    }
+}
+
+static void blocks_agree_with_ref_forward_and_backward(void **state) {
+    gy_ctx *ctx = *state;
+    gy_isa tier[GY_ISA_COUNT];
+    int tiers;
+    x86_tiers(tier, &tiers);
+    for (size_t n = 0; n < sizeof shapes / sizeof *shapes; n++) {
+        const shape *s = &shapes[n];
+        gy_rng r;
+        gy_rng_init(&r, n, "attention");
+        float *q = numbers(ctx, &r, s->b * s->tq * s->h * s->d), *k = numbers(ctx, &r, s->b * s->tk * s->hkv * s->d),
+              *v = numbers(ctx, &r, s->b * s->tk * s->hkv * s->dv), *ct = numbers(ctx, &r, s->b * s->tq * s->h * s->dv),
+              *bias = numbers(ctx, &r, s->h * s->tq * s->tk);
+        uint8_t *mask = gy_malloc(ctx, (size_t)(s->b * s->tq * s->tk));
+        assert_non_null(mask);
+        for (int64_t i = 0; i < s->b * s->tq * s->tk; i++) mask[i] = gy_rng_below(&r, 4) != 0;
+        for (int64_t i = 0; i < s->tk; i++) mask[i] = 0; /* the first query is blind */
+        gy_attention_attr attr = {.scale = 1 / sqrt((double)s->d), .causal = s->causal};
+        gy_view in[8] = {x86_view(ct, GY_F32, GY_S(s->b, s->tq, s->h, s->dv)),
+                         x86_view(q, GY_F32, GY_S(s->b, s->tq, s->h, s->d)),
+                         x86_view(k, GY_F32, GY_S(s->b, s->tk, s->hkv, s->d)),
+                         x86_view(v, GY_F32, GY_S(s->b, s->tk, s->hkv, s->dv)),
+                         x86_view(s->mask ? mask : NULL, GY_U8, GY_S(s->b, 1, s->tq, s->tk)),
+                         x86_view(s->bias ? bias : NULL, GY_F32, GY_S(s->h, s->tq, s->tk))};
+        gy_view out[2] = {x86_view(NULL, GY_F32, in[0].shape), x86_view(NULL, GY_F32, GY_S(s->b, s->h, s->tq))};
+        gy_view back[3] = {in[1], in[2], in[3]};
+        for (int i = 0; i < tiers; i++) {
+            gy_view saved[2] = {{0}};
+            compare(ctx, GY_OP_attention, tier[i],
+                    (gy_kargs){.attr = &attr, .n_in = 5, .n_out = 2, .in = in + 1, .out = out}, (int)n, saved);
+            if (!saved[0].data) continue;
+            in[6] = saved[0];
+            in[7] = saved[1];
+            compare(ctx, GY_OP_attention_grad, tier[i],
+                    (gy_kargs){.attr = &attr, .n_in = 8, .n_out = 3, .in = in, .out = back}, (int)n, NULL);
+            gy_free(ctx, saved[0].data);
+            gy_free(ctx, saved[1].data);
+        }
+        void *all[] = {q, k, v, ct, bias, mask};
+        for (int i = 0; i < 6; i++) gy_free(ctx, all[i]);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {TEST(blocks_agree_with_ref_forward_and_backward)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
