@@ -132,8 +132,8 @@ struct gy_job {
     gy_store *store;
     void *data;
     gy_job_sink sink;
-    uint64_t data_hash;  /* set by open: identifies the data in run.json */
-    char data_label[64]; /* "generated" or the file names */
+    uint64_t data_hash;   /* set by open: identifies the data in run.json */
+    char data_label[64];  /* "generated" or the file names */
     const char *owned[2]; /* strings freed with the job */
 };
 

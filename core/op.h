@@ -136,7 +136,7 @@ struct gy_graph {
     int scope_depth;
     /* while gradients are built, new nodes take the site and scope of the forward node */
     const gy_node *inherit;
-    bool differentiating; /* gy_grad is at work */
+    bool differentiating;        /* gy_grad is at work */
     struct gy_rng_use *rng_uses; /* how often each (scope, name) has drawn; ops/random.c */
     int32_t segment, n_segments;
     gy_graph *previous; /* a rewritten graph owns the one it came from: attributes may point into it */

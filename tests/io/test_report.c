@@ -236,7 +236,8 @@ static void tables_need_a_caption_and_align_numbers(void **state) {
     assert_int_equal(count_of(html, "<td>a</td><td class=\"num\">1.5</td>"), 1);
     assert_int_equal(count_of(html, "<th scope=\"col\">name</th><th scope=\"col\" class=\"num\">value</th>"), 1);
     gy_free(ctx, html);
-    assert_message(ctx, gy_report_table(r, NULL, &(gy_report_rows){"v", NULL, columns, cells, 2, 2}), "'command' is missing");
+    assert_message(ctx, gy_report_table(r, NULL, &(gy_report_rows){"v", NULL, columns, cells, 2, 2}),
+                   "'command' is missing");
     gy_report_free(r);
 }
 

@@ -343,11 +343,11 @@ static void every_kind_of_figure_stands_in_one_report(void **state) {
                                         "41,864",
                                         "two layers, dropout 0.3"};
     const gy_report_rows table = {.caption = "Accuracy (proportion of 864 held-out volumes) by method.",
-                            .command = "gyrus eval runs/demo",
-                            .columns = columns,
-                            .cells = cells,
-                            .n_columns = 5,
-                            .n_rows = 3};
+                                  .command = "gyrus eval runs/demo",
+                                  .columns = columns,
+                                  .cells = cells,
+                                  .n_columns = 5,
+                                  .n_rows = 3};
     assert_ok(ctx, gy_report_table(r, NULL, &table));
     put(ctx, r, NULL, permutations(ctx, &f), &f);
     gy_report_section(r, "Where in the brain");
