@@ -150,28 +150,24 @@ static gy_norm_args affine(gy_nn_norm_args *a, int64_t c, bool beta) {
     return n;
 }
 
-gy_t gy_nn_layernorm_(gy_nn_norm_args a) {
+static gy_t norm_layer(gy_nn_norm_args a, gy_t (*norm)(gy_norm_args), bool beta) {
     if (gy_is_none(a.x) || a.x.id == 0) return a.x;
     gy_push(a.m, "%s", a.name);
-    gy_t y = gy_layernorm_(affine(&a, gy_dim(a.x, -1), true));
+    gy_t y = norm(affine(&a, gy_dim(a.x, -1), beta));
     gy_pop(a.m);
     return y;
+}
+
+gy_t gy_nn_layernorm_(gy_nn_norm_args a) {
+    return norm_layer(a, gy_layernorm_, true);
 }
 
 gy_t gy_nn_rmsnorm_(gy_nn_norm_args a) {
-    if (gy_is_none(a.x) || a.x.id == 0) return a.x;
-    gy_push(a.m, "%s", a.name);
-    gy_t y = gy_rmsnorm_(affine(&a, gy_dim(a.x, -1), false));
-    gy_pop(a.m);
-    return y;
+    return norm_layer(a, gy_rmsnorm_, false);
 }
 
 gy_t gy_nn_groupnorm_(gy_nn_norm_args a) {
-    if (gy_is_none(a.x) || a.x.id == 0) return a.x;
-    gy_push(a.m, "%s", a.name);
-    gy_t y = gy_groupnorm_(affine(&a, gy_dim(a.x, -1), true));
-    gy_pop(a.m);
-    return y;
+    return norm_layer(a, gy_groupnorm_, true);
 }
 
 gy_t gy_nn_batchnorm_(gy_nn_norm_args a) {
