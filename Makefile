@@ -32,7 +32,7 @@ MODELS  := $(wildcard models/decoding/*.c models/electrophysiology/*.c models/im
              models/interpretability/*.c)
 LIBSRC  := $(wildcard core/*.c core/ops/*.c core/linalg/*.c kernels/*.c kernels/ref/*.c io/*.c io/formats/*.c \
              io/report/*.c models/*.c models/blocks/*.c data/*.c) $(MODELS)
-CLISRC  := $(wildcard io/cli/*.c)
+CLISRC  := $(wildcard io/cli/*.c bench/*.c)
 X86SRC  := $(wildcard kernels/x86/*.c)
 
 LIBOBJ  := $(LIBSRC:%.c=$(BUILD)/%.o)

@@ -56,6 +56,14 @@ const gy_model_def *cli_model(gy_ctx *ctx, const char *slug);
 gy_status cli_job(gy_ctx *ctx, const cli_args *a, const gy_model_def *def, gy_job *j) GY_MUST_CHECK;
 extern const gy_limits *cli_limits(void);
 
+/* "SLUG|DIR": a run folder's job, with its data opened (sizes may come from them) and its checkpoint loaded; or a
+ * model's, without data. */
+gy_status cli_open_model(gy_ctx *ctx, const cli_args *a, gy_job *j) GY_MUST_CHECK;
+/* The inference graph over the job's store, unplanned; NULL with a message. Its making creates the states. */
+gy_graph *cli_build(gy_job *j, int64_t batch);
+/* --weights into the job's states; without any, and without a run folder, a warning. */
+gy_status cli_load_weights(gy_ctx *ctx, const cli_args *a, gy_job *j) GY_MUST_CHECK;
+
 /* Human-readable numbers: "1.2 MB", "3.4 GFLOP", "1 min 02 s"; return buf. */
 char *cli_bytes_text(double bytes, char buf[32]);
 char *cli_count_text(double n, const char *unit, char buf[32]);
