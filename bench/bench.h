@@ -8,10 +8,17 @@
 #include "../core/gyrus.h"
 
 /* What this machine can do at most with the context's threads and instruction set, measured. */
+enum { BENCH_SETS = 3 };
 typedef struct bench_peaks {
     double gflops; /* f32 fused multiply-adds (2 operations each) from registers; plain C: multiply and add */
-    double gbps;   /* a = b + s c over arrays far larger than the caches: 3 arrays moved, in 1e9 bytes a second */
+    double gbps;   /* main memory: a = b + s c, 3 arrays moved, in 1e9 bytes a second */
+    /* the same over growing working sets, from the inner caches to main memory */
+    struct {
+        double bytes, gbps;
+    } set[BENCH_SETS];
 } bench_peaks;
+/* The bandwidth that work over so many bytes can have: that of the smallest measured set that holds them. */
+double bench_bandwidth(const bench_peaks *p, double bytes);
 /* About 0.3 s. */
 gy_status bench_measure_peaks(gy_ctx *ctx, bench_peaks *out) GY_MUST_CHECK;
 

@@ -29,12 +29,13 @@ gy_status bench_time_plan(gy_plan *p, double budget, bench_row *row) {
     enum { MIN = 5, MAX = 1000 };
     double t[MAX], begin = now();
     int n = 0;
-    for (int warm = 0; warm < 2 || (warm < 100 && now() - begin < 0.1 * budget); warm++) {
+    for (int warm = 0; warm < 100 && (warm == 0 || now() - begin < 0.1 * budget); warm++) {
         gy_status s = gy_plan_run(p);
         if (s != GY_OK) return s;
     }
     begin = now();
-    while (n < MAX && (n < MIN || now() - begin < budget)) {
+    /* at least MIN repeats, unless a single run takes far longer than all should */
+    while (n < MAX && (n == 0 || now() - begin < (n < MIN ? 5 * budget : budget))) {
         double t0 = now();
         gy_status s = gy_plan_run(p);
         if (s != GY_OK) return s;
@@ -283,7 +284,7 @@ static void finish(gy_ctx *ctx, bench_row *row, double flops, double bytes, cons
     row->threads = gy_pool_threads(gy_ctx_pool(ctx));
     row->gflops = flops / row->seconds * 1e-9;
     row->gbps = bytes / row->seconds * 1e-9;
-    row->peak_fraction = fmax(row->gflops / peaks->gflops, row->gbps / peaks->gbps);
+    row->peak_fraction = fmax(row->gflops / peaks->gflops, row->gbps / bench_bandwidth(peaks, bytes));
 }
 
 static gy_status run_case(gy_ctx *ctx, const bench_case *c, const bench_peaks *peaks, bench_row *row) {

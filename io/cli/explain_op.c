@@ -63,10 +63,25 @@ static gy_status differentiate(gy_ctx *ctx, lesson *l) {
     return GY_OK;
 }
 
+/* The first case whose result has several elements teaches more than a scalar; without one, the first. */
+static bool build_case(gy_ctx *ctx, lesson *l) {
+    for (int index = 0, last = -1;; index++) {
+        gy_graph_free(l->c.g);
+        l->c = (gy_case){.g = gy_graph_new(ctx), .dtype = GY_F32};
+        if (!l->c.g) return false;
+        if (!l->op->impl->cases || !l->op->impl->cases(&l->c, index)) {
+            if (index == 0 || last == 0) return false;
+            index = -1; /* none has: back to the first */
+            last = 0;
+            continue;
+        }
+        if (gy_graph_status(l->c.g) != GY_OK) return false;
+        if (gy_count(l->c.y) > 1 || last == 0) return true;
+    }
+}
+
 static gy_status prepare(gy_ctx *ctx, lesson *l) {
-    l->c = (gy_case){.g = gy_graph_new(ctx), .dtype = GY_F32};
-    if (!l->c.g) return GY_ERR_NOMEM;
-    if (!l->op->impl->cases || !l->op->impl->cases(&l->c, 0)) return GY_OK; /* made by the planner alone */
+    if (!build_case(ctx, l)) return gy_error_status(ctx); /* GY_OK: made by the planner alone */
     gy_output(l->c.y, "y");
     l->plan = gy_compile(l->c.g, (gy_plan_args){.dry = true, .off = GY_PASS_ALL});
     if (!l->plan) return gy_error_status(ctx);
@@ -95,13 +110,20 @@ static const char *value_name(const lesson *l, gy_t t, char buf[32]) {
     return buf;
 }
 
+static bool transposed(const gy_node *n, int input) {
+    if (n->op->id != GY_OP_matmul) return false;
+    const gy_matmul_attr *m = n->attr;
+    return (input == 0 && m->trans_a) || (input == 1 && m->trans_b);
+}
+
 /* The node as text: "t7 = mul(ct, x1)" */
 static void node_text(const lesson *l, const gy_node *n, char *buf, size_t size) {
     char name[32], shape[GY_SHAPE_TEXT];
     gy_t self = {l->c.g, n->id, 0};
     size_t len = (size_t)snprintf(buf, size, "%s = %s(", value_name(l, self, name), n->op->name);
     for (int i = 0; i < n->n_in && len < size; i++)
-        len += (size_t)snprintf(buf + len, size - len, "%s%s", i ? ", " : "", value_name(l, n->in[i], name));
+        len += (size_t)snprintf(buf + len, size - len, "%s%s%s", i ? ", " : "", value_name(l, n->in[i], name),
+                                transposed(n, i) ? "^T" : "");
     if (len < size) snprintf(buf + len, size - len, ")  %s", gy_shape_text(n->shape[0], shape));
 }
 
@@ -109,7 +131,7 @@ static void arity_text(const lesson *l, char *buf, size_t n) {
     char in[32] = "any number of", out[32] = "one or more";
     if (l->op->n_in >= 0) snprintf(in, sizeof in, "%d", l->op->n_in);
     if (l->op->n_out >= 0) snprintf(out, sizeof out, "%d", l->op->n_out);
-    snprintf(buf, n, "%s inputs (some may be optional), %s outputs", in, out);
+    snprintf(buf, n, "%s input%s, %s output%s", in, l->op->n_in == 1 ? "" : "s", out, l->op->n_out == 1 ? "" : "s");
 }
 
 static void print_gradient(const lesson *l) {
