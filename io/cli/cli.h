@@ -47,6 +47,9 @@ int cli_all(const cli_args *a, const char *name, const char *values[], int max);
 bool cli_int(gy_ctx *ctx, const cli_args *a, const char *name, int64_t lo, int64_t hi, int64_t *out);
 bool cli_u64(gy_ctx *ctx, const cli_args *a, const char *name, uint64_t *out);
 
+/* A line to stderr: `before`, then a text that may hold a stranger's bytes (names of files): control characters other
+ * than newline and tab are shown as \xNN. */
+void cli_talk(const char *before, const char *text);
 /* Prints "gyrus VERB: message" to stderr and returns the exit code that fits the status on the context. */
 int cli_fail(gy_ctx *ctx, const cli_args *a);
 int cli_usage_error(gy_ctx *ctx, const cli_args *a, const char *fmt, ...) GY_PRINTF(3, 4);

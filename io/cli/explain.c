@@ -7,10 +7,23 @@
 #include <inttypes.h>
 #include <string.h>
 
-static const char *formula_of(const char *op) {
+static const char *formula_of(const char *op, size_t n) {
     for (int i = 1; i < GY_OP_COUNT; i++)
-        if (strcmp(gy_ops[i].name, op) == 0) return gy_ops[i].formula;
+        if (strlen(gy_ops[i].name) == n && strncmp(gy_ops[i].name, op, n) == 0) return gy_ops[i].formula;
     return "";
+}
+
+/* A chain ("chain: mul add") is told by the formulas of its parts. */
+static const char *step_formula(const gy_plan_step_info *s, char buf[512]) {
+    static const char mark[] = "chain: ";
+    if (!s->fused || strncmp(s->fused, mark, sizeof mark - 1) != 0) return formula_of(s->op, strlen(s->op));
+    size_t used = 0;
+    for (const char *p = s->fused + sizeof mark - 1; *p && used < 512;) {
+        size_t n = strcspn(p, " ");
+        used += (size_t)snprintf(buf + used, 512 - used, "%s%s", used ? "; " : "", formula_of(p, n));
+        p += n + (p[n] == ' ');
+    }
+    return buf;
 }
 
 /* Scalars of the parameters that a scope itself owns: "<scope>.<leaf>". */
@@ -36,7 +49,7 @@ static int64_t parameters_at(const gy_plan *p, const gy_store *store, int64_t st
 
 static void print_table(const gy_plan *p, const gy_store *store) {
     gy_plan_info r = gy_plan_report(p);
-    char shape[GY_SHAPE_TEXT], t1[32], t2[32], number[32];
+    char shape[GY_SHAPE_TEXT], t1[32], t2[32], number[32], formula[512];
     printf("%s%-4s %-30s %-28s %-22s %10s %11s %10s  %-24s %s%s\n", cli_bold(stdout), "step", "layer", "operator",
            "result", "parameters", "work", "moved", "kernel", "formula", cli_plain(stdout));
     for (int64_t i = 0; i < r.steps; i++) {
@@ -46,12 +59,13 @@ static void print_table(const gy_plan *p, const gy_store *store) {
         printf("%-4" PRId64 " %-30s %-28s %-22s %10s %11s %10s  %-24s %s\n", i, *s.scope ? s.scope : "-",
                s.fused ? s.fused : s.op, gy_shape_text(s.shape, shape), parameters ? number : "",
                s.flops > 0 ? cli_count_text(s.flops, "FLOP", t1) : "", cli_bytes_text(s.bytes, t2), s.kernel,
-               formula_of(s.op));
+               step_formula(&s, formula));
     }
 }
 
 static void put_steps(gy_json_writer *w, const gy_plan *p, const gy_store *store) {
     gy_plan_info r = gy_plan_report(p);
+    char formula[512];
     gy_json_open_array(w, "steps");
     for (int64_t i = 0; i < r.steps; i++) {
         gy_plan_step_info s = gy_plan_step(p, i);
@@ -59,7 +73,7 @@ static void put_steps(gy_json_writer *w, const gy_plan *p, const gy_store *store
         gy_json_put_string(w, "layer", s.scope);
         gy_json_put_string(w, "op", s.op);
         gy_json_put_string(w, "fused", s.fused);
-        gy_json_put_string(w, "formula", formula_of(s.op));
+        gy_json_put_string(w, "formula", step_formula(&s, formula));
         gy_json_put_string(w, "dtype", gy_dtype_name(s.dtype));
         gy_json_open_array(w, "shape");
         for (int64_t d = 0; d < s.shape.rank; d++) gy_json_put_int(w, NULL, s.shape.dim[d]);
@@ -107,16 +121,16 @@ static int print_json(gy_ctx *ctx, const cli_args *a, const gy_job *j, const gy_
 static void print(const gy_job *j, const gy_plan *p) {
     const gy_model_def *d = j->def;
     gy_plan_info r = gy_plan_report(p);
-    char t1[32], t2[32];
+    char t1[32], t2[32], t3[32], t4[32];
     printf("%s%s%s: %s (%d)\n%s\n\n%s\n\n", cli_bold(stdout), d->slug, cli_plain(stdout), d->title, d->year, d->cite,
            d->job);
     for (const char *const *e = d->equations; e && *e; e++) printf("  %s\n", *e);
     printf("\nconfiguration %s, batch %" PRId64 "\n\n", j->config_name, j->batch);
     print_table(p, j->store);
-    printf("\nin all: %" PRId64 " parameters, %" PRId64 " steps, %s, %s moved; working memory %s",
+    printf("\nin all: %" PRId64 " parameters, %" PRId64
+           " steps, %s, %s moved; working memory %s (%s if nothing shared its place)\n",
            gy_store_parameters(j->store), r.steps, cli_count_text(r.flops, "FLOP", t1), cli_bytes_text(r.bytes, t2),
-           cli_bytes_text((double)r.arena_bytes, t1));
-    printf(" (without sharing %s)\n", cli_bytes_text((double)r.sum_bytes, t1));
+           cli_bytes_text((double)r.arena_bytes, t3), cli_bytes_text((double)r.sum_bytes, t4));
 }
 
 static int explain(gy_ctx *ctx, const cli_args *a, gy_job *j) {

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "cli.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -220,7 +221,7 @@ static int set_limits(const cli_args *a) {
 
 static void warn(void *user, const char *text) {
     (void)user;
-    fprintf(stderr, "warning: %s\n", text);
+    cli_talk("warning: ", text);
 }
 
 static const cli_verb *find_verb(const char *name) {
@@ -279,6 +280,7 @@ int main(int argc, char **argv) {
         return CLI_FAILED;
     }
     gy_set_warn_handler(ctx, warn, NULL);
+    signal(SIGXFSZ, SIG_IGN); /* a file-size limit then ends in a message, like a full disk */
     rc = v->run(ctx, &a);
     gy_ctx_free(ctx);
     if (fflush(stdout) != 0 || ferror(stdout)) {

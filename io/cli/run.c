@@ -111,8 +111,8 @@ static gy_status check_name(gy_ctx *ctx, const char *what, const gy_named *v, in
     const char *near = gy_nearest(name, all);
     char shown[160];
     return gy_fail(ctx, GY_ERR_USAGE, "no %s '%s'%s%s%s; there are: %s", what,
-                   gy_show_text(name, strlen(name), shown, sizeof shown), near ? "; did you mean '" : "",
-                   near ? near : "", near ? "'?" : "", *list ? list : "none");
+                   gy_show_text(name, strlen(name), shown, sizeof shown), near ? " (did you mean '" : "",
+                   near ? near : "", near ? "'?)" : "", *list ? list : "none");
 }
 
 /* ---- values ---- */
