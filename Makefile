@@ -32,7 +32,7 @@ MODELS  := $(wildcard models/decoding/*.c models/electrophysiology/*.c models/im
              models/interpretability/*.c)
 LIBSRC  := $(wildcard core/*.c core/ops/*.c core/linalg/*.c kernels/*.c kernels/ref/*.c io/*.c io/formats/*.c \
              io/report/*.c models/*.c models/blocks/*.c data/*.c) $(MODELS)
-CLISRC  := $(wildcard io/cli/*.c)
+CLISRC  := $(wildcard io/cli/*.c bench/*.c)
 X86SRC  := $(wildcard kernels/x86/*.c)
 
 LIBOBJ  := $(LIBSRC:%.c=$(BUILD)/%.o)
@@ -59,7 +59,7 @@ TESTSRC := $(wildcard tests/*/test_*.c)
 TESTS   := $(TESTSRC:%.c=$(BUILD)/%)
 HARNESS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/harness/*.c))
 
-.PHONY: all lib test tests demo bench claims install clean format check-format cmocka
+.PHONY: all lib test tests demo bench claims install uninstall clean format check-format cmocka
 .SECONDARY:
 all: $(BIN) $(SHLIB)
 lib: $(LIB)
@@ -111,6 +111,8 @@ claims: $(BIN)
 
 install: all
 	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" BUILD="$(BUILD)" VERSION="$(VERSION)" sh io/cli/install.sh
+uninstall:
+	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" sh io/cli/install.sh uninstall
 format:
 	@git ls-files '*.c' '*.h' | xargs clang-format -i
 check-format:

@@ -3,7 +3,7 @@
 #ifndef GY_CLASSICAL_H
 #define GY_CLASSICAL_H
 
-#include "core/base.h"
+#include "../base.h"
 #include "lbfgs.h"
 
 /* ---- ridge regression ------------------------------------------------------------------------ */

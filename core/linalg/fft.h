@@ -12,7 +12,7 @@
 
 #include <complex.h>
 
-#include "core/base.h"
+#include "../base.h"
 
 typedef struct gy_fft_plan {
     int64_t n;

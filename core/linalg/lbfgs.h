@@ -3,7 +3,7 @@
 #ifndef GY_LBFGS_H
 #define GY_LBFGS_H
 
-#include "core/base.h"
+#include "../base.h"
 
 /* Writes the value and the gradient [n] at x [n]. An error stops the minimiser, which returns it. A value that is not
  * finite only tells the line search that the step was too long. Must not depend on anything but x. */

@@ -47,6 +47,9 @@ int cli_all(const cli_args *a, const char *name, const char *values[], int max);
 bool cli_int(gy_ctx *ctx, const cli_args *a, const char *name, int64_t lo, int64_t hi, int64_t *out);
 bool cli_u64(gy_ctx *ctx, const cli_args *a, const char *name, uint64_t *out);
 
+/* A line to stderr: `before`, then a text that may hold a stranger's bytes (names of files): control characters other
+ * than newline and tab are shown as \xNN. */
+void cli_talk(const char *before, const char *text);
 /* Prints "gyrus VERB: message" to stderr and returns the exit code that fits the status on the context. */
 int cli_fail(gy_ctx *ctx, const cli_args *a);
 int cli_usage_error(gy_ctx *ctx, const cli_args *a, const char *fmt, ...) GY_PRINTF(3, 4);
@@ -55,6 +58,14 @@ const gy_model_def *cli_model(gy_ctx *ctx, const char *slug);
 /* The job of "SLUG --config C --set k=v ... --seed S --data D --ablate N". */
 gy_status cli_job(gy_ctx *ctx, const cli_args *a, const gy_model_def *def, gy_job *j) GY_MUST_CHECK;
 extern const gy_limits *cli_limits(void);
+
+/* "SLUG|DIR": a run folder's job, with its data opened (sizes may come from them) and its checkpoint loaded; or a
+ * model's, without data. */
+gy_status cli_open_model(gy_ctx *ctx, const cli_args *a, gy_job *j) GY_MUST_CHECK;
+/* The inference graph over the job's store, unplanned; NULL with a message. Its making creates the states. */
+gy_graph *cli_build(gy_job *j, int64_t batch);
+/* --weights into the job's states; without any, and without a run folder, a warning. */
+gy_status cli_load_weights(gy_ctx *ctx, const cli_args *a, gy_job *j) GY_MUST_CHECK;
 
 /* Human-readable numbers: "1.2 MB", "3.4 GFLOP", "1 min 02 s"; return buf. */
 char *cli_bytes_text(double bytes, char buf[32]);

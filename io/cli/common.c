@@ -48,8 +48,26 @@ bool cli_u64(gy_ctx *ctx, const cli_args *a, const char *name, uint64_t *out) {
     return true;
 }
 
+void cli_talk(const char *before, const char *text) {
+    char line[4 * 4096 + 64]; /* a context's message, every byte of it shown as four */
+    size_t n = strlen(text), len = 0;
+    for (size_t i = 0; i < n && len + 16 < sizeof line;) {
+        uint32_t code = 0;
+        int step = gy_utf8_next(text + i, n - i, &code);
+        bool control = step == 0 || (code < 32 && code != '\n' && code != '\t') || (code >= 127 && code < 160);
+        for (int k = 0; k < (step ? step : 1); k++, i++)
+            if (control)
+                len += (size_t)snprintf(line + len, 8, "\\x%02x", (unsigned char)text[i]);
+            else
+                line[len++] = text[i];
+    }
+    fprintf(stderr, "%s%.*s\n", before, (int)len, line);
+}
+
 int cli_fail(gy_ctx *ctx, const cli_args *a) {
-    fprintf(stderr, "gyrus %s: %s\n", a->verb, gy_error(ctx));
+    char before[64];
+    snprintf(before, sizeof before, "gyrus %s: ", a->verb);
+    cli_talk(before, gy_error(ctx));
     return gy_error_status(ctx) == GY_ERR_USAGE ? CLI_USAGE : CLI_FAILED;
 }
 

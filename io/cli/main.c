@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "cli.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,7 @@
         "--set", "key=value", "change one option of the configuration; repeatable"                                     \
     }
 
+static const cli_option json_only[] = {{"--json", NULL, "print one JSON value"}, {0}};
 static const cli_option list_options[] = {{"--family", "F", "only this family"},
                                           {"--ops", NULL, "list the operators instead of the models"},
                                           {"--json", NULL, "print a JSON array"},
@@ -35,10 +37,35 @@ static const cli_option train_options[] = {CONFIG_OPTIONS,
                                            {0}};
 static const cli_option eval_options[] = {
     {"--data", "PATH", "another data set than the run's"}, {"--json", NULL, "print a JSON object"}, {0}};
+static const cli_option run_options[] = {
+    CONFIG_OPTIONS,
+    {"--weights", "F.safetensors", "parameters (default: the run folder's checkpoint)"},
+    {"--input", "name=F.npy", "an input; repeatable"},
+    {"--output", "name=F.npy", "an output to write; repeatable"},
+    {"--seed", "S", "seed of initial values, without weights (default 0)"},
+    {"--device", "cpu", "where to run"},
+    {"--dry-run", NULL, "print inputs, outputs and memory, then stop"},
+    {0}};
+static const cli_option sample_options[] = {CONFIG_OPTIONS,
+                                            {"--weights", "F.safetensors", "parameters"},
+                                            {"-n", "N", "how many (default 16)"},
+                                            {"--seed", "S", "seed (default 0)"},
+                                            {"-o", "grid.png", "picture to write"},
+                                            {0}};
 static const cli_option claim_options[] = {{"--seed", "S", "seed (default 0)"},
                                            {"--ablate", "NAME", "break the mechanism: the claim must fail"},
                                            {"--json", NULL, "print a JSON object"},
                                            {0}};
+static const cli_option explain_options[] = {CONFIG_OPTIONS,
+                                             {"--batch", "N", "rows of a batch"},
+                                             {"--op", "NAME", "explain an operator instead"},
+                                             {"--json", NULL, "print a JSON object"},
+                                             {0}};
+static const cli_option bench_options[] = {{"--json", NULL, "print a JSON array"}, {0}};
+static const cli_option convert_options[] = {
+    {"--dtype", "T", "element type of the result"},
+    {"--like", "IMAGE.nii", "take the space (affine, voxel size, TR) of this image"},
+    {0}};
 
 const cli_verb cli_verbs[] = {
     {"list", "the catalogue of models", cli_list, "[OPTION]...", list_options, "gyrus list --family decoding"},
@@ -49,8 +76,21 @@ const cli_verb cli_verbs[] = {
      "gyrus train --resume --out runs/haxby"},
     {"eval", "the paper's metrics of a trained model", cli_eval, "DIR [OPTION]...", eval_options,
      "gyrus eval runs/haxby --json"},
+    {"run", "inference", cli_run, "SLUG|DIR [OPTION]...", run_options,
+     "gyrus run runs/haxby --input voxels=x.npy --output logits=y.npy"},
+    {"sample", "pictures from a generative model", cli_sample, "SLUG|DIR [OPTION]...", sample_options,
+     "gyrus sample runs/tinysd -n 16 -o grid.png"},
     {"claim", "the paper's claim in miniature, on fresh data", cli_claim, "SLUG [OPTION]...", claim_options,
      "gyrus claim mindbridge --seed 7\ngyrus claim mindbridge --ablate cycle"},
+    {"explain", "a model taken apart, layer by layer", cli_explain, "SLUG [OPTION]...", explain_options,
+     "gyrus explain haxby\ngyrus explain --op softmax"},
+    {"bench", "time the kernels", cli_bench, "[SUITE] [OPTION]...", bench_options,
+     "gyrus bench matmul --threads 1 --json"},
+    {"doctor", "this machine: CPU features, kernels, peaks", cli_doctor, "[OPTION]...", json_only, "gyrus doctor"},
+    {"inspect", "what is in a file", cli_inspect, "FILE... [OPTION]...", json_only, "gyrus inspect bold.nii.gz"},
+    {"convert", "from one format to another", cli_convert, "IN OUT [OPTION]...", convert_options,
+     "gyrus convert bold.nii.gz bold.npy\ngyrus convert weights.npz weights.safetensors\n"
+     "gyrus convert map.npy map.nii.gz --like bold.nii.gz"},
     {0}};
 
 static const cli_option common[] = {{"--help", NULL, "this text"},
@@ -181,7 +221,7 @@ static int set_limits(const cli_args *a) {
 
 static void warn(void *user, const char *text) {
     (void)user;
-    fprintf(stderr, "warning: %s\n", text);
+    cli_talk("warning: ", text);
 }
 
 static const cli_verb *find_verb(const char *name) {
@@ -240,6 +280,7 @@ int main(int argc, char **argv) {
         return CLI_FAILED;
     }
     gy_set_warn_handler(ctx, warn, NULL);
+    signal(SIGXFSZ, SIG_IGN); /* a file-size limit then ends in a message, like a full disk */
     rc = v->run(ctx, &a);
     gy_ctx_free(ctx);
     if (fflush(stdout) != 0 || ferror(stdout)) {
