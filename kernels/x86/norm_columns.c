@@ -10,7 +10,7 @@
 
 #include "core/ops.h"
 
-enum { GRAIN = 16384, PIECES = 64 };
+enum { GRAIN = 16384, PIECES = 64, FOLD = 128 };
 
 typedef struct {
     const gy_norm_attr *a;
@@ -108,7 +108,7 @@ GY_INLINE void sums(pass which, const job *j, int64_t t) {
         }
         for (int64_t v = 0; v < n && v < VL; v++) {
             s0[i + v] = total[0][v];
-            if (which == GRADIENT) s1[i + v] = total[1][v];
+            s1[i + v] = total[1][v];
         }
     }
 }
@@ -124,11 +124,23 @@ static void gradient_tile(void *arg, int64_t t, int worker) {
     (void)worker;
     sums(GRADIENT, arg, t);
 }
-/* The pieces of channel c of outer o, added in order. */
+/* Adds the pieces of an outer into its first, in order; a tile is FOLD adjacent sums. */
+static void fold_tile(void *arg, int64_t t, int worker) {
+    (void)worker;
+    const job *j = arg;
+    int64_t lo, hi, tiles = gy_tiles(2 * j->c, FOLD);
+    gy_tile_range(2 * j->c, FOLD, t % tiles, &lo, &hi);
+    double *first = j->sum + t / tiles * j->pieces * 2 * j->c;
+    for (int64_t p = 1; p < j->pieces; p++)
+        for (int64_t i = lo; i < hi; i++) first[i] += first[p * 2 * j->c + i];
+}
+static void run_sums(const job *j, gy_pool *pool, gy_tile_fn fn) {
+    gy_par(pool, j->outer * j->pieces, fn, (void *)j);
+    gy_par(pool, j->outer * gy_tiles(2 * j->c, FOLD), fold_tile, (void *)j);
+}
+/* Sum number `which` of channel c of outer o. */
 static double whole(const job *j, int64_t o, int which, int64_t c) {
-    double s = 0;
-    for (int64_t p = 0; p < j->pieces; p++) s += j->sum[((o * j->pieces + p) * 2 + which) * j->c + c];
-    return s;
+    return j->sum[(o * j->pieces * 2 + which) * j->c + c];
 }
 
 static void result_tile(void *arg, int64_t t, int worker) {
@@ -154,7 +166,7 @@ static void forward(const gy_kargs *k, int op) {
     j.y = k->out[0].data;
     float *mean = k->out[1].data, *spread = k->out[2].data;
     double count = (double)(j.inner * j.channels);
-    gy_par(k->pool, j.outer * j.pieces, sum_tile, &j);
+    run_sums(&j, k->pool, sum_tile);
     for (int64_t g = 0; g < j.outer * j.groups; g++) {
         int64_t o = g / j.groups, first = g % j.groups * j.channels;
         double s = 0;
@@ -163,7 +175,7 @@ static void forward(const gy_kargs *k, int op) {
         for (int64_t c = 0; c < j.channels; c++) j.mean[o * j.c + first + c] = mean[g];
         j.avg[g] = (float)(s / count - (double)mean[g]); /* what rounding the mean lost */
     }
-    gy_par(k->pool, j.outer * j.pieces, squares_tile, &j);
+    run_sums(&j, k->pool, squares_tile);
     for (int64_t g = 0; g < j.outer * j.groups; g++) {
         int64_t o = g / j.groups, first = g % j.groups * j.channels;
         double s = 0, slip = (double)j.avg[g];
@@ -208,7 +220,7 @@ static void backward(const gy_kargs *k, int op) {
         j.mean[i] = mean[g];
         j.rstd[i] = j.batch ? (float)(1 / sqrt((double)spread[g] + j.a->eps)) : spread[g];
     }
-    gy_par(k->pool, j.outer * j.pieces, gradient_tile, &j);
+    run_sums(&j, k->pool, gradient_tile);
     for (int64_t c = 0; c < j.c && dgamma; c++) {
         double s0 = 0, s1 = 0;
         for (int64_t o = 0; o < j.outer; o++) {
