@@ -230,6 +230,20 @@ static void weigh(float *s, float *dp, int64_t nk, const float *lse, const float
     }
 }
 
+/* What a block of queries brings: q times the scale and ct as B operands, lse, and delta = <ct, y>. */
+static void pack_block(const job *w, int64_t b, int64_t h, int64_t i, int64_t nq, float *queries, float *cts,
+                       float *lse, float *delta) {
+    pack_queries(&w->q, b, h, i, nq, w->d, (float)w->attr->scale, queries);
+    pack_queries(&w->ct, b, h, i, nq, w->dv, 1, cts);
+    for (int64_t e = 0; e < Q; e++) {
+        lse[e] = e < nq ? w->lse_in[(b * w->h + h) * w->tq + i + e] : -INFINITY;
+        double sum = 0;
+        const float *y = w->y_in + ((b * w->tq + i + e) * w->h + h) * w->dv;
+        for (int64_t c = 0; e < nq && c < w->dv; c++) sum += (double)(y[c] * cts[c * Q + e]);
+        delta[e] = (float)sum;
+    }
+}
+
 static void backward_tile(void *arg, int64_t t, int worker) {
     const job *w = arg;
     int64_t b = t / w->hkv, hkv = t % w->hkv, group = w->h / w->hkv, span = up(w->tq, Q), d16 = up(w->d, 16),
@@ -244,16 +258,9 @@ static void backward_tile(void *arg, int64_t t, int worker) {
     for (int64_t n = 0; n < group * span * w->d; n++) dq[n] = 0;
     for (int64_t g = 0; g < group; g++)
         for (int64_t i = 0; i < w->tq; i += Q) {
-            int64_t h = hkv * group + g, nq = least(w->tq - i, Q), at = g * span + i;
-            pack_queries(&w->q, b, h, i, nq, w->d, scale, queries + at * w->d);
-            pack_queries(&w->ct, b, h, i, nq, w->dv, 1, cts + at * w->dv);
-            for (int64_t e = 0; e < Q; e++) {
-                lse[at + e] = e < nq ? w->lse_in[(b * w->h + h) * w->tq + i + e] : -INFINITY;
-                double sum = 0;
-                const float *y = w->y_in + ((b * w->tq + i + e) * w->h + h) * w->dv;
-                for (int64_t c = 0; e < nq && c < w->dv; c++) sum += (double)(y[c] * cts[at * w->dv + c * Q + e]);
-                delta[at + e] = (float)sum;
-            }
+            int64_t at = g * span + i;
+            pack_block(w, b, hkv * group + g, i, least(w->tq - i, Q), queries + at * w->d, cts + at * w->dv, lse + at,
+                       delta + at);
         }
     for (int64_t j = 0; j < w->tk; j += KEYS) {
         int64_t nk = least(w->tk - j, KEYS);
@@ -289,6 +296,61 @@ static void backward_tile(void *arg, int64_t t, int worker) {
         }
 }
 
+/* ---- backward: the bias ----
+ *
+ * A bias may be shared by samples, heads, queries or keys. A tile owns the bias elements of one (sample, head, block of
+ * keys), as far as the bias tells them apart, and adds the dS of all that share them in a fixed order. */
+
+typedef struct {
+    job w;
+    gy_view out;
+    int64_t stride[4]; /* of out over [B, H, Tq, Tk] */
+    int64_t tiles[3];  /* samples, heads, blocks of keys: 1 where shared */
+} bias_job;
+
+static bias_job bias_begin(const gy_kargs *k) {
+    bias_job q = {.w = begin(k, 1), .out = k->out[3]};
+    spread(&q.out, q.stride);
+    q.tiles[0] = q.stride[0] ? q.w.b : 1;
+    q.tiles[1] = q.stride[1] ? q.w.h : 1;
+    q.tiles[2] = q.stride[3] ? gy_tiles(q.w.tk, KEYS) : 1;
+    return q;
+}
+static size_t bias_floats(const job *w) {
+    return (size_t)((KEYS + Q) * (up(w->d, 16) + up(w->dv, 16)) + 3 * KEYS * Q + 2 * Q);
+}
+
+static void bias_block(const bias_job *q, int64_t b, int64_t h, int64_t j, float *room) {
+    const job *w = &q->w;
+    int64_t d16 = up(w->d, 16), v16 = up(w->dv, 16), hkv = h / (w->h / w->hkv), nk = least(w->tk - j, KEYS);
+    float *keys = room, *values = keys + KEYS * d16, *queries = values + KEYS * v16, *cts = queries + Q * d16;
+    float *s = cts + Q * v16, *dp = s + KEYS * Q, *extra = dp + KEYS * Q, *lse = extra + KEYS * Q, *delta = lse + Q;
+    pack_panels(&(gy_strided){row(&w->k, b, j, hkv), w->k.stride[1], 1}, nk, w->d, keys);
+    pack_panels(&(gy_strided){row(&w->v, b, j, hkv), w->v.stride[1], 1}, nk, w->dv, values);
+    for (int64_t i = 0; i < w->tq; i += Q) {
+        int64_t nq = least(w->tq - i, Q);
+        if (j >= visible(w, i, nq)) continue;
+        pack_block(w, b, h, i, nq, queries, cts, lse, delta);
+        scores(w, b, h, i, nq, j, nk, keys, queries, s, extra);
+        product(values, nk, w->dv, cts, Q, dp, Q, Q, true);
+        weigh(s, dp, nk, lse, delta);
+        float *to = (float *)q->out.data + b * q->stride[0] + h * q->stride[1] + i * q->stride[2] + j * q->stride[3];
+        for (int64_t n = 0; n < nk; n++)
+            for (int64_t e = 0; e < nq; e++) to[e * q->stride[2] + n * q->stride[3]] += dp[n * Q + e];
+    }
+}
+
+static void bias_tile(void *arg, int64_t t, int worker) {
+    const bias_job *q = arg;
+    const job *w = &q->w;
+    float *room = (float *)(void *)(w->scratch + (size_t)worker * w->room);
+    int64_t own[3] = {t / q->tiles[2] / q->tiles[1], t / q->tiles[2] % q->tiles[1], t % q->tiles[2] * KEYS};
+    for (int64_t b = q->stride[0] ? own[0] : 0; b < (q->stride[0] ? own[0] + 1 : w->b); b++)
+        for (int64_t h = q->stride[1] ? own[1] : 0; h < (q->stride[1] ? own[1] + 1 : w->h); h++)
+            for (int64_t j = own[2]; j < (q->stride[3] ? least(own[2] + KEYS, w->tk) : w->tk); j += KEYS)
+                bias_block(q, b, h, j, room);
+}
+
 /* ---- the operators ---- */
 
 static size_t room_of(size_t floats) {
@@ -303,16 +365,14 @@ static bool rows_adjacent(const gy_kargs *k, int from, int to) {
 bool GY_ISAFN(x86_attention_supports)(const gy_kargs *k) {
     return rows_adjacent(k, 0, 3);
 }
-bool GY_ISAFN(x86_attention_grad_supports)(const gy_kargs *k) {
-    return k->n_out == 3;
-}
 size_t GY_ISAFN(x86_attention_scratch)(const gy_kargs *k, int threads) {
     job w = begin(k, 0);
     return room_of(forward_floats(&w)) * (size_t)threads;
 }
 size_t GY_ISAFN(x86_attention_grad_scratch)(const gy_kargs *k, int threads) {
     job w = begin(k, 1);
-    return room_of(backward_floats(&w)) * (size_t)threads;
+    size_t main = room_of(backward_floats(&w)), bias = k->n_out > 3 ? room_of(bias_floats(&w)) : 0;
+    return (main > bias ? main : bias) * (size_t)threads;
 }
 
 void GY_ISAFN(x86_attention)(const gy_kargs *k) {
@@ -334,4 +394,10 @@ void GY_ISAFN(x86_attention_grad)(const gy_kargs *k) {
     w.dv_out = k->out[2].data;
     w.room = room_of(backward_floats(&w));
     gy_par(k->pool, w.b * w.hkv, backward_tile, &w);
+    if (k->n_out < 4) return;
+    bias_job q = bias_begin(k);
+    w.room = room_of(bias_floats(&w));
+    q.w = w;
+    memset(q.out.data, 0, (size_t)gy_shape_count(q.out.shape) * sizeof(float));
+    gy_par(k->pool, q.tiles[0] * q.tiles[1] * q.tiles[2], bias_tile, &q);
 }

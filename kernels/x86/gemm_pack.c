@@ -8,14 +8,16 @@
 
 #ifdef T
 
+/* Stores run over into the next depth, which is written later; only the very last are masked. Here and below. */
 static void NAME(pack_lines_adjacent)(const T *src, int64_t stride, int64_t n, int64_t depth, int64_t width, T *dst) {
-    int64_t whole = n / LANES * LANES;
-    for (int64_t p = 0; p < depth; p++, src += stride, dst += width) {
-        int64_t r = 0;
-        for (; r < whole; r += LANES) OP(store)(dst + r, OP(load)(src + r));
-        for (; r < n; r++) dst[r] = src[r];
-        for (; r < width; r++) dst[r] = 0;
-    }
+    for (int64_t p = 0; p < depth; p++, src += stride, dst += width)
+        for (int64_t r = 0; r < width; r += LANES) {
+            V x = n - r >= LANES ? OP(load)(src + r) : n > r ? OP(loadn)(src + r, n - r) : OP(zero)();
+            if (width - r >= LANES || p + 1 < depth)
+                OP(store)(dst + r, x);
+            else
+                OP(storen)(dst + r, x, width - r);
+        }
 }
 
 static void NAME(pack_any)(const T *src, int64_t line, int64_t step, int64_t n, int64_t depth, int64_t width, T *dst) {
@@ -26,8 +28,7 @@ static void NAME(pack_any)(const T *src, int64_t line, int64_t step, int64_t n, 
 }
 
 #ifdef T_IS_F32
-/* Blocks of VL lines by VL depths. Where a block's columns are longer than what is left of the panel, stores run over
- * into the next depth, which is written later; only the very last are masked. */
+/* Blocks of VL lines by VL depths. */
 static void NAME(pack_depth_adjacent)(const T *src, int64_t line, int64_t n, int64_t depth, int64_t width, T *dst) {
     for (int64_t p = 0; p < depth; p += VL) {
         int64_t np = depth - p < VL ? depth - p : VL;

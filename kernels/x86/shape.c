@@ -50,7 +50,7 @@ static void prepare(job *j, const gy_view *src, char *dst, const int64_t to[]) {
         j->strips = gy_tiles(j->outer, j->strip);
     } else {
         int64_t lines = GRAIN / j->dim[last] / VL * VL;
-        j->strip = lines > VL ? lines : VL;
+        j->strip = lines > 64 ? lines : 64;
         j->strips = gy_tiles(j->dim[j->side], j->strip) * j->outer;
     }
 }
@@ -85,7 +85,7 @@ static void copy_row(const job *j, char *d, const char *s) {
 }
 
 /* rows x cols: d[r * to + c] = s[c * from + r]. */
-static void transpose_f32(float *d, int64_t to, const float *s, int64_t from, int64_t rows, int64_t cols) {
+static void transpose_block(float *d, int64_t to, const float *s, int64_t from, int64_t rows, int64_t cols) {
     int64_t r = 0;
     for (; r + VL <= rows; r += VL) {
         int64_t c = 0;
@@ -100,6 +100,11 @@ static void transpose_f32(float *d, int64_t to, const float *s, int64_t from, in
     }
     for (; r < rows; r++)
         for (int64_t c = 0; c < cols; c++) d[r * to + c] = s[c * from + r];
+}
+/* 64 columns at a time: what is read from a page and what is written to one stays together. */
+static void transpose_f32(float *d, int64_t to, const float *s, int64_t from, int64_t rows, int64_t cols) {
+    for (int64_t c = 0; c < cols; c += 64)
+        transpose_block(d + c, to, s + c * from, from, rows, cols - c < 64 ? cols - c : 64);
 }
 GY_INLINE void transpose_any(char *d, int64_t to, const char *s, int64_t from, int64_t rows, int64_t cols,
                              const size_t size) {

@@ -14,6 +14,7 @@ typedef struct {
 
 static const shape shapes[] = {
     {1, 1, 1, 1, 1, 1, 1, false, false, false},      {2, 33, 17, 2, 1, 8, 8, false, false, true},
+    {3, 30, 120, 2, 2, 8, 4, false, true, true},     {2, 20, 35, 2, 2, 4, 4, false, false, true},
     {1, 130, 130, 1, 1, 64, 64, true, false, false}, {1, 16, 47, 4, 2, 20, 12, true, true, false},
     {1, 300, 113, 1, 1, 16, 48, false, true, true},  {3, 7, 300, 2, 2, 5, 3, false, false, false},
     {1, 40, 20, 1, 1, 32, 16, true, false, true},    {1, 257, 49, 2, 2, 40, 40, false, false, false}};
@@ -98,9 +99,9 @@ static void blocks_agree_with_ref_forward_and_backward(void **state) {
                          x86_view(k, GY_F32, GY_S(s->b, s->tk, s->hkv, s->d)),
                          x86_view(v, GY_F32, GY_S(s->b, s->tk, s->hkv, s->dv)),
                          x86_view(s->mask ? mask : NULL, GY_U8, GY_S(s->b, 1, s->tq, s->tk)),
-                         x86_view(s->bias ? bias : NULL, GY_F32, GY_S(s->h, s->tq, s->tk))};
+                         x86_view(s->bias ? bias : NULL, GY_F32, n % 3 == 0 ? GY_S(s->tk) : GY_S(s->h, s->tq, s->tk))};
         gy_view out[2] = {x86_view(NULL, GY_F32, in[0].shape), x86_view(NULL, GY_F32, GY_S(s->b, s->h, s->tq))};
-        gy_view back[3] = {in[1], in[2], in[3]};
+        gy_view back[4] = {in[1], in[2], in[3], in[5]};
         for (int i = 0; i < tiers; i++) {
             gy_view saved[2] = {{0}};
             compare(ctx, GY_OP_attention, tier[i],
@@ -109,7 +110,8 @@ static void blocks_agree_with_ref_forward_and_backward(void **state) {
             in[6] = saved[0];
             in[7] = saved[1];
             compare(ctx, GY_OP_attention_grad, tier[i],
-                    (gy_kargs){.attr = &attr, .n_in = 8, .n_out = 3, .in = in, .out = back}, (int)n, NULL);
+                    (gy_kargs){.attr = &attr, .n_in = 8, .n_out = s->bias ? 4 : 3, .in = in, .out = back}, (int)n,
+                    NULL);
             gy_free(ctx, saved[0].data);
             gy_free(ctx, saved[1].data);
         }
