@@ -14,7 +14,7 @@
  * distance is kept), and where the generated world stands in for NSD, everything about it (data/synthbrain.h).
  * Diffusion, which turns the embeddings into pictures, is no part of this file. */
 #include "../../core/gyrus.h"
-#include "../../data/synthbrain.h"
+#include "../../data/cohort.h"
 #include "../../io/report/html.h"
 #include "../blocks/measures.h"
 
@@ -329,123 +329,78 @@ static void objective(gy_build *b) {
 
 /* ---- data: a generated world ---- */
 
-/* What the newcomer's panel compares; NaN: not measured. */
+/* What evaluation found, for the report. */
 typedef struct findings {
-    double top1[MAX_SUBJECTS], scratch, synthesis;
-    float *r; /* [pooled] of synthesis, NULL: none */
+    bool tuned; /* the newcomer has been adapted to */
+    double top1[MAX_SUBJECTS], scratch;
+    int64_t n_r;
+    float *r; /* [n_r] of the synthesis, a voxel each */
 } findings;
 
 typedef struct lab {
-    roster who;
-    gy_stimuli train[MAX_SUBJECTS], test; /* no stimulus is shared by two subjects' training sets */
-    gy_synthbrain brain[MAX_SUBJECTS];
-    int64_t trials[MAX_SUBJECTS];                /* used of the training set */
-    float *y[MAX_SUBJECTS], *seen[MAX_SUBJECTS]; /* [trials, V] single trials; [tests, V] means of three */
+    gy_cohort *cohort;
     findings found;
 } lab;
 
 static void close_lab(gy_job *j) {
     lab *d = j->data;
-    for (int64_t k = 0; k < MAX_SUBJECTS; k++) {
-        gy_stimuli_free(&d->train[k]);
-        gy_synthbrain_free(&d->brain[k]);
-        gy_free(j->ctx, d->y[k]);
-        gy_free(j->ctx, d->seen[k]);
-    }
-    gy_stimuli_free(&d->test);
+    gy_cohort_free(d->cohort);
     gy_free(j->ctx, d->found.r);
     gy_free(j->ctx, d);
     j->data = NULL;
 }
 
-/* Subject k: half the voxels see meaning, a quarter colours in places, a quarter nothing. A brain belongs to the world,
- * its trials to the job's seed. */
-static gy_status open_subject(gy_job *j, lab *d, int64_t k, const gy_world *w, const gy_stimuli *reference) {
-    const config *c = j->cfg;
-    char name[64];
-    gy_rng noise;
-    int64_t v = d->who.size[k], id = d->who.id[k];
-    snprintf(name, sizeof name, "stimuli.%" PRId64, id);
-    gy_status s = gy_stimuli_new(j->ctx, w, c->trials, j->seed, name, 0.5, reference, &d->train[k]);
-    if (s == GY_OK)
-        s = gy_synthbrain_new(j->ctx, w, (uint64_t)id, (gy_voxels){v / 4, v - 2 * (v / 4), v / 4}, reference,
-                              &d->brain[k]);
-    if (s != GY_OK) return s;
-    d->trials[k] = k < d->who.n ? c->trials : c->adapt_trials;
-    d->y[k] = gy_calloc(j->ctx, (size_t)d->trials[k], (size_t)v * sizeof(float));
-    d->seen[k] = gy_calloc(j->ctx, (size_t)c->tests, (size_t)v * sizeof(float));
-    if (!d->y[k] || !d->seen[k]) return GY_ERR_NOMEM;
-    snprintf(name, sizeof name, "noise.%" PRId64 ".%" PRIu64, id, w->number);
-    gy_rng_init(&noise, j->seed, name);
-    for (int64_t i = 0; i < d->trials[k]; i++)
-        gy_synthbrain_trial(&d->brain[k], &d->train[k], i, 1, &noise, d->y[k] + i * v);
-    gy_rng_init(&noise, w->number, name);
-    for (int64_t i = 0; i < c->tests; i++)
-        gy_synthbrain_trial(&d->brain[k], &d->test, i, 3, &noise, d->seen[k] + i * v);
-    j->data_hash = gy_hash(d->y[k], (size_t)(d->trials[k] * v) * sizeof(float), j->data_hash);
-    return GY_OK;
-}
-
 static gy_status open_lab(gy_job *j) {
     const config *c = j->cfg;
-    gy_world w;
-    gy_stimuli reference;
+    roster r = who(c);
+    int64_t trials[MAX_SUBJECTS];
     if (j->data_path)
         return gy_fail(j->ctx, GY_ERR_UNSUPPORTED,
                        "%s: mindbridge trains on its generated world only; leave --data out", j->data_path);
     lab *d = j->data = gy_calloc(j->ctx, 1, sizeof *d);
     if (!d) return GY_ERR_NOMEM;
-    d->who = who(c);
-    gy_world_init(&w, (uint64_t)c->world);
-    gy_status s = gy_stimuli_new(j->ctx, &w, 1000, 1004, "reference", 0.5, NULL, &reference);
+    for (int64_t k = 0; k < r.all; k++) trials[k] = k < r.n ? c->trials : c->adapt_trials;
+    gy_cohort_args args = {.world = (uint64_t)c->world,
+                           .seed = j->seed,
+                           .n = r.all,
+                           .id = r.id,
+                           .voxels = r.size,
+                           .trials = trials,
+                           .tests = c->tests,
+                           .repeats = 3,
+                           .two = 0.5};
+    gy_status s = gy_cohort_new(j->ctx, &args, &d->cohort);
     if (s != GY_OK) return s;
-    s = gy_stimuli_new(j->ctx, &w, c->tests, 1005, "test", 0.5, &reference, &d->test);
-    j->data_hash = 0;
-    for (int64_t k = 0; s == GY_OK && k < d->who.all; k++) s = open_subject(j, d, k, &w, &reference);
-    gy_stimuli_free(&reference);
+    j->data_hash = d->cohort->hash;
     j->batch = c->batch;
-    if (!j->steps) j->steps = c->steps + (d->who.all > d->who.n ? c->adapt_steps : 0);
+    if (!j->steps) j->steps = c->steps + (r.all > r.n ? c->adapt_steps : 0);
     snprintf(j->data_label, sizeof j->data_label, "generated (synthbrain, world %" PRId64 ")", c->world);
     return s;
 }
 
-/* ---- batches: functions of (seed, step) ---- */
-
-/* The row of each place in the batch: passes over all trials, each in a new order. */
-static void rows_of(const gy_job *j, int64_t id, int64_t trials, int64_t step, int64_t *order, int64_t *row) {
-    int64_t pass = -1;
-    for (int64_t i = 0; i < j->batch; i++) {
-        int64_t at = step * j->batch + i;
-        if (at / trials != pass) {
-            char name[64];
-            gy_rng r;
-            pass = at / trials;
-            snprintf(name, sizeof name, "order.%" PRId64 ".%" PRId64, id, pass);
-            gy_rng_init(&r, j->seed, name);
-            for (int64_t t = 0; t < trials; t++) order[t] = t;
-            gy_rng_shuffle(&r, order, trials);
-        }
-        row[i] = order[at % trials];
-    }
+static const gy_cohort *cohort(const gy_job *j) {
+    return ((const lab *)j->data)->cohort;
 }
+
+/* ---- batches: functions of (seed, step) ---- */
 
 /* The world's 64 numbers, repeated to the length of the embedding (the paper's are 257 or 77 tokens of 768). */
 static void repeat(float *out, const float *e, int64_t n) {
     for (int64_t i = 0; i < n; i += GY_WORLD_SEMANTIC) memcpy(out + i, e, GY_WORLD_SEMANTIC * sizeof *e);
 }
 
-static void fill(const gy_job *j, gy_plan *p, int64_t place, int64_t k, const int64_t *row) {
+/* Trials of one subject at the batch's `place`. */
+static void fill(const gy_job *j, gy_plan *p, int64_t place, const gy_cohort_member *who, const int64_t *row) {
     const config *c = j->cfg;
-    const lab *d = j->data;
     char name[32];
-    snprintf(name, sizeof name, "voxels.%d", (int)d->who.id[k]);
-    int64_t v = d->who.size[k];
+    snprintf(name, sizeof name, "voxels.%d", (int)who->id);
+    int64_t v = who->voxels;
     float *x = gy_plan_input(p, name), *image = gy_plan_input(p, "image"), *text = gy_plan_input(p, "text");
     for (int64_t i = 0; i < j->batch; i++) {
         int64_t at = place * j->batch + i, from = row[i] * GY_WORLD_SEMANTIC;
-        memcpy(x + i * v, d->y[k] + row[i] * v, (size_t)v * sizeof *x);
-        repeat(image + at * c->image, d->train[k].clip_image + from, c->image);
-        repeat(text + at * c->text, d->train[k].clip_text + from, c->text);
+        memcpy(x + i * v, who->y + row[i] * v, (size_t)v * sizeof *x);
+        repeat(image + at * c->image, who->train.clip_image + from, c->image);
+        repeat(text + at * c->text, who->train.clip_text + from, c->text);
     }
 }
 
@@ -458,14 +413,15 @@ static int64_t draw(const gy_job *j, const char *what, int64_t step, int64_t n) 
 }
 
 static gy_status batch(gy_job *j, gy_plan *p, int64_t phase, int64_t step) {
-    const lab *d = j->data;
     const config *c = j->cfg;
-    int64_t n = d->who.n, *row = gy_malloc(j->ctx, (size_t)(j->batch + c->trials) * sizeof *row);
+    int64_t n = who(c).n, *row = gy_malloc(j->ctx, (size_t)(j->batch + c->trials) * sizeof *row);
     if (!row) return GY_ERR_NOMEM;
     for (int64_t i = 0; i < (phase ? 2 : n); i++) {
-        int64_t k = !phase ? i : i ? n : phase - 1;
-        rows_of(j, d->who.id[k], d->trials[k], step, row + j->batch, row);
-        fill(j, p, i, k, row);
+        const gy_cohort_member *m = &cohort(j)->member[!phase ? i : i ? n : phase - 1];
+        char name[64];
+        snprintf(name, sizeof name, "order.%" PRId64, m->id);
+        gy_epoch_rows(j->seed, name, m->trials, step, j->batch, row + j->batch, row);
+        fill(j, p, i, m, row);
     }
     gy_free(j->ctx, row);
     float *from = gy_plan_input(p, "cycle_from"), *to = gy_plan_input(p, "cycle_to");
@@ -503,20 +459,20 @@ static double rate(const gy_job *j, int64_t phase, int64_t step) {
 
 /* ---- metrics ---- */
 
-/* Runs the inference graph on x [tests, V of `subject`]; copies the output or hooked value `name` to out. */
+/* Runs the inference graph on x [tests, voxels of `subject`]; copies the output or inner value `name` to out. */
 static gy_status infer(gy_job *j, int64_t subject, int64_t synthesise, const float *x, const char *name, float *out) {
-    const lab *d = j->data;
+    const gy_cohort_member *m = &cohort(j)->member[subject];
     config c = *(const config *)j->cfg;
     gy_job view = *j;
     gy_compiled run;
     gy_hook hook = {name, GY_HOOK_READ, 0};
-    snprintf(c.subject, sizeof c.subject, "%" PRId64, d->who.id[subject]);
+    snprintf(c.subject, sizeof c.subject, "%" PRId64, m->id);
     c.synthesise[0] = 0;
-    if (synthesise >= 0) snprintf(c.synthesise, sizeof c.synthesise, "%" PRId64, d->who.id[synthesise]);
+    if (synthesise >= 0) snprintf(c.synthesise, sizeof c.synthesise, "%" PRId64, cohort(j)->member[synthesise].id);
     view.cfg = &c;
     gy_status s = gy_job_compile(&view, c.tests, &hook, 1, &run);
     if (s != GY_OK) return s;
-    memcpy(gy_plan_input(run.plan, "voxels"), x, (size_t)(c.tests * d->who.size[subject]) * sizeof *x);
+    memcpy(gy_plan_input(run.plan, "voxels"), x, (size_t)(c.tests * m->voxels) * sizeof *x);
     s = gy_plan_run(run.plan);
     gy_tensor y = gy_plan_output(run.plan, name);
     if (s == GY_OK) memcpy(out, y.data, gy_tensor_bytes(&y));
@@ -526,14 +482,13 @@ static gy_status infer(gy_job *j, int64_t subject, int64_t synthesise, const flo
 
 /* Top-1 of 50 by the image embedding. */
 static gy_status retrieval(gy_job *j, int64_t subject, double *top1) {
-    const lab *d = j->data;
     const config *c = j->cfg;
     float *out = gy_calloc(j->ctx, (size_t)(2 * c->tests), (size_t)c->image * sizeof *out);
     if (!out) return GY_ERR_NOMEM;
     float *target = out + c->tests * c->image;
     for (int64_t i = 0; i < c->tests; i++)
-        repeat(target + i * c->image, d->test.clip_image + i * GY_WORLD_SEMANTIC, c->image);
-    gy_status s = infer(j, subject, -1, d->seen[subject], "image_embedding", out);
+        repeat(target + i * c->image, cohort(j)->test.clip_image + i * GY_WORLD_SEMANTIC, c->image);
+    gy_status s = infer(j, subject, -1, cohort(j)->member[subject].seen, "image_embedding", out);
     if (s == GY_OK)
         *top1 = gy_retrieval_top1(j->ctx, out, target, c->tests, c->image, POOL_50, DRAWS, (uint64_t)c->world);
     gy_free(j->ctx, out);
@@ -542,22 +497,20 @@ static gy_status retrieval(gy_job *j, int64_t subject, double *top1) {
 
 /* Eq. (9) on new stimuli: B_b(E_a(y_a)) against b's pooled response without noise; r [pooled], and its mean. */
 static gy_status synthesis(gy_job *j, int64_t a, int64_t b, float *r, double *mean) {
-    const lab *d = j->data;
     const config *c = j->cfg;
-    int64_t v = d->who.size[b];
-    char pooled[64];
+    const gy_cohort *all = cohort(j);
+    int64_t v = all->member[b].voxels;
     float *made = gy_calloc(j->ctx, (size_t)c->tests, (size_t)(2 * c->pooled + v) * sizeof *made);
     if (!made) return GY_ERR_NOMEM;
     float *truth = made + c->tests * c->pooled, *signal = truth + c->tests * c->pooled;
-    for (int64_t i = 0; i < c->tests; i++) gy_synthbrain_signal(&d->brain[b], &d->test, i, signal + i * v);
-    gy_status s = infer(j, a, b, d->seen[a], "synthesised_voxels", made);
+    for (int64_t i = 0; i < c->tests; i++) gy_synthbrain_signal(&all->member[b].brain, &all->test, i, signal + i * v);
+    gy_status s = infer(j, a, b, all->member[a].seen, "synthesised_voxels", made);
     if (s == GY_OK) s = infer(j, b, -1, signal, "pooled", truth);
     *mean = 0;
     for (int64_t p = 0; s == GY_OK && p < c->pooled; p++) {
         r[p] = (float)gy_pearson(made + p, truth + p, c->tests, c->pooled);
         *mean += r[p] / (double)c->pooled;
     }
-    (void)pooled;
     gy_free(j->ctx, made);
     return s;
 }
@@ -610,31 +563,33 @@ static gy_status adapted(const gy_job *j, const gy_job *trained, const config *b
     }
     k.step = c.steps; /* joint training is done */
     if (s == GY_OK) s = gy_job_train(&k);
-    if (s == GY_OK) s = retrieval(&k, k.def == j->def ? who(&c).n : 0, top1);
+    if (s == GY_OK) s = retrieval(&k, who(&c).n, top1);
     gy_job_free(&k);
     return s;
 }
 
 static gy_status evaluate(gy_job *j, gy_metrics *out) {
     const config *c = j->cfg;
-    lab *d = j->data;
-    findings *f = &d->found;
+    roster r = who(c);
+    findings *f = &((lab *)j->data)->found;
     gy_status s = GY_OK;
     char name[64];
-    bool tuned = phases(j) > 1 && j->step > c->steps;
-    for (int64_t k = 0; s == GY_OK && k < (tuned ? d->who.all : d->who.n); k++) {
+    double mean = 0;
+    f->tuned = phases(j) > 1 && j->step > c->steps;
+    for (int64_t k = 0; s == GY_OK && k < (f->tuned ? r.all : r.n); k++) {
         s = retrieval(j, k, &f->top1[k]);
-        snprintf(name, sizeof name, "top1_of_50.%s%" PRId64, k < d->who.n ? "subject" : "newcomer", d->who.id[k]);
+        snprintf(name, sizeof name, "top1_of_50.%s%" PRId64, k < r.n ? "subject" : "newcomer", r.id[k]);
         gy_metric_add(out, name, f->top1[k], 1.0 / POOL_50, "accuracy");
     }
-    if (s == GY_OK && d->who.n > 1) {
+    if (s == GY_OK && r.n > 1) {
         if (!f->r) f->r = gy_calloc(j->ctx, (size_t)c->pooled, sizeof *f->r);
-        s = f->r ? synthesis(j, 0, 1, f->r, &f->synthesis) : GY_ERR_NOMEM;
-        gy_metric_add(out, "synthesis_r", f->synthesis, 0, "r");
+        f->n_r = c->pooled;
+        s = f->r ? synthesis(j, 0, 1, f->r, &mean) : GY_ERR_NOMEM;
+        gy_metric_add(out, "synthesis_r", mean, 0, "r");
     }
-    if (s == GY_OK && tuned) {
-        s = alone(j, c, d->who.n, c->adapt_trials, c->adapt_steps, j->seed, &f->scratch);
-        snprintf(name, sizeof name, "top1_of_50.newcomer%" PRId64 ".scratch", c->newcomer);
+    if (s == GY_OK && f->tuned) {
+        s = alone(j, c, r.n, c->adapt_trials, c->adapt_steps, j->seed, &f->scratch);
+        snprintf(name, sizeof name, "top1_of_50.newcomer%" PRId64 ".from_scratch", c->newcomer);
         gy_metric_add(out, name, f->scratch, 1.0 / POOL_50, "accuracy");
     }
     return s;
@@ -701,6 +656,123 @@ static gy_status claim(gy_job *j, gy_claim *out) {
     return GY_OK;
 }
 
+/* ---- the report ---- */
+
+static gy_figure_head head(const gy_job *j, const char *title, const char *caption, const char *alt,
+                           char command[160]) {
+    snprintf(command, 160, "gyrus train mindbridge --config %s --seed %" PRIu64, j->config_name, j->seed);
+    return (gy_figure_head){.title = title,
+                            .caption = caption,
+                            .alt = alt,
+                            .command = command,
+                            .n = cohort(j)->test.n,
+                            .n_of = "held-out stimuli",
+                            .chance = gy_chance_at(1.0 / POOL_50),
+                            .side = GY_SIDE_NONE};
+}
+
+static gy_status bars(const gy_job *j, gy_report *report, const char *panel, gy_figure_head h, const gy_bar *bar,
+                      int64_t n) {
+    gy_figure f;
+    gy_bar_chart chart = {.head = h,
+                          .label = "model",
+                          .y = {.label = "top-1 of 50", .unit = "share right", .lo = 0, .hi = 1},
+                          .bars = bar,
+                          .n_bars = n};
+    gy_status s = gy_figure_bars(j->ctx, &chart, &f);
+    if (s != GY_OK) return s;
+    s = gy_report_figure(report, panel, &f);
+    gy_figure_free(j->ctx, &f);
+    return s;
+}
+
+static gy_status synthesis_histogram(const gy_job *j, gy_report *report, gy_figure_head h) {
+    const findings *f = &((const lab *)j->data)->found;
+    if (!f->r) return gy_report_explain(report, "synthesis", "one subject alone has nobody to be synthesised from");
+    double *r = gy_malloc(j->ctx, (size_t)f->n_r * sizeof *r);
+    if (!r) return GY_ERR_NOMEM;
+    for (int64_t i = 0; i < f->n_r; i++) r[i] = f->r[i];
+    h.n = f->n_r;
+    h.n_of = "pooled voxels";
+    h.chance = gy_chance_at(0);
+    gy_figure figure;
+    gy_histogram chart = {
+        .head = h, .x = {.label = "correlation with the true response", .unit = "r"}, .values = r, .n_values = f->n_r};
+    gy_status s = gy_figure_histogram(j->ctx, &chart, &figure);
+    if (s == GY_OK) {
+        s = gy_report_figure(report, "synthesis", &figure);
+        gy_figure_free(j->ctx, &figure);
+    }
+    gy_free(j->ctx, r);
+    return s;
+}
+
+static gy_status panels(gy_job *j, void *report) {
+    const findings *f = &((const lab *)j->data)->found;
+    const gy_cohort *all = cohort(j);
+    gy_bar bar[MAX_SUBJECTS];
+    char name[MAX_SUBJECTS][32], command[160];
+    int64_t n = f->tuned ? all->n - 1 : who(j->cfg).n;
+    gy_report_plan(report, "retrieval", "how well each subject's responses point at the picture that was seen");
+    gy_report_plan(report, "synthesis", "whether one brain's responses can be made from another's");
+    gy_report_plan(report, "adaptation", "what the shared model gives a newcomer with few trials");
+    gy_report_text(
+        report, "One model reads several brains. Each brain has its own way in (the embedder) and out (the builder); "
+                "what lies between is shared. The subjects never saw the same picture in training: only the cycle "
+                "loss and the common targets tie their spaces together.\n\nThe brains are generated, so the "
+                "truth is known: which voxels see colour in a place, which see meaning, which see nothing.");
+    for (int64_t k = 0; k < n; k++) {
+        snprintf(name[k], sizeof name[k], "subject %" PRId64, all->member[k].id);
+        bar[k] = (gy_bar){.name = name[k], .value = f->top1[k]};
+    }
+    gy_status s =
+        bars(j, report, "retrieval",
+             head(j, "Finding the picture that was seen",
+                  "Of 50 pictures, the model's embedding of a brain response picks the one whose embedding is "
+                  "nearest. Guessing is right once in 50. Scenes that look alike set a ceiling below 1.",
+                  "Bars: share of right picks for each subject", command),
+             bar, n);
+    if (s == GY_OK)
+        s = synthesis_histogram(
+            j, report,
+            head(j, "One brain's responses made from another's",
+                 "Responses of the second subject, built from the first subject's trials, against its true noiseless "
+                 "responses to the same new pictures; one correlation a pooled voxel. Voxels near 0 include those that "
+                 "see nothing.",
+                 "Histogram of correlations over voxels", command));
+    if (s == GY_OK && !f->tuned)
+        s = gy_report_explain(report, "adaptation", "this run has no newcomer, or ended before reset-tuning began");
+    if (s == GY_OK && f->tuned) {
+        gy_bar two[] = {{.name = "reset-tuned", .value = f->top1[n]}, {.name = "from scratch", .value = f->scratch}};
+        s = bars(j, report, "adaptation",
+                 head(j, "A newcomer with few trials",
+                      "Reset-tuning trains a new embedder and builder before the frozen translator; from scratch, all "
+                      "is trained on the newcomer's trials alone. Same trials, same number of steps.",
+                      "Two bars: reset-tuned and from scratch", command),
+                 two, 2);
+    }
+    gy_report_term(report, "pooled voxel",
+                   "the largest of a few neighbouring voxels; brains of any size become one length");
+    gy_report_term(report, "top-1 of 50", "the share of trials whose own picture is the nearest of 50");
+    return s;
+}
+
+/* ---- the definition ---- */
+
+static const char *const equations[] = {
+    "eq. (1): x\u209b = maxpool(y\u209b): windows [\u230aiV/P\u230b, \u2308(i+1)V/P\u2309)",
+    "eq. (2): z\u209b = E\u209b(x\u209b) = dropout(GELU(LN(W (x + U\u2080 relu(D\u2080 x)))))",
+    "eq. (3): B\u209b(z) = h + U\u2083 relu(D\u2083 h), h = GELU(LN(W z))",
+    "eq. (4): T(z): z \u2190 z + dropout(GELU(LN(W z))), four times; image = W\u1d62 z, text = W\u209c z",
+    "eq. (5): L_clip = SoftCLIP(p, t): cross-entropy of softmax(p t\u1d40/\u03c4) with softmax(t t\u1d40/\u03c4), both "
+    "ways",
+    "eq. (6): L_mse = w |p/|p| - t/|t||\u00b2",
+    "eq. (7): L_rec = |x\u209b - B\u209b(z\u209b)|\u00b2",
+    "eq. (8): L_cyc = |z\u2090 - E_b(B_b(z\u2090))|\u00b2 for a random pair (a, b)",
+    "eq. (9): synthesis: x\u0302_b = B_b(E\u2090(x\u2090))",
+    "eq. (10): L = L_clip + L_mse (image and text) + L_rec + L_cyc",
+    NULL};
+
 static const char *const ablations[] = {"cycle - without the cycle loss", "builder - without the reconstruction loss",
                                         "translator - the newcomer meets a fresh translator instead of the trained one",
                                         NULL};
@@ -708,6 +780,7 @@ static const char *const ablations[] = {"cycle - without the cycle loss", "build
 const gy_model_def gy_model_mindbridge = {
     .slug = "mindbridge",
     .family = "decoding",
+    .equations = equations,
     .title = "MindBridge: cross-subject brain decoding with one model",
     .cite = "S. Wang, S. Liu, Z. Tan, X. Wang, CVPR 2024, arXiv:2404.07850",
     .job = "fMRI responses of any of several subjects -> image and text embeddings, by one model that also adapts to a "
@@ -727,5 +800,6 @@ const gy_model_def gy_model_mindbridge = {
     .batch = batch,
     .lr = rate,
     .evaluate = evaluate,
+    .panels = panels,
     .claim = claim,
 };
