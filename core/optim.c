@@ -86,7 +86,7 @@ static gy_state *slot(const gy_optim_args *o, const gy_state *p, const char *suf
     if (!name) return NULL;
     bool fresh = !gy_state_find(o->store, name);
     gy_state *s = gy_state_get(o->store, name, GY_SLOT, p->value.dtype, p->value.shape, (gy_init){0}, 0);
-    if (s && fresh && copy) memcpy(s->value.data, p->value.data, gy_tensor_bytes(&p->value));
+    if (s && fresh && copy && s->value.data) memcpy(s->value.data, p->value.data, gy_tensor_bytes(&p->value));
     gy_free(ctx, name);
     return s;
 }

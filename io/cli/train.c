@@ -114,6 +114,9 @@ static int dry_run(gy_ctx *ctx, const cli_args *a, gy_job *j, const char *dir) {
     printf("seed     %" PRIu64 "\nsteps    %" PRId64 "\ndata     %s\nout      %s\nthreads  %d\n", j->seed, j->steps,
            j->data_label, dir, gy_pool_threads(gy_ctx_pool(ctx)));
     if (!j->def->objective) return CLI_OK;
+    gy_store_free(j->store); /* names and shapes are enough: a large model is planned without being allocated */
+    j->store = gy_store_new_dry(ctx);
+    if (!j->store) return cli_fail(ctx, a);
     int64_t phases = j->def->phases ? j->def->phases(j) : 1;
     double bytes = 0, flops = 0;
     for (int64_t i = 0; i < phases; i++) {
