@@ -189,6 +189,71 @@ void gy_runcv_confusion(const gy_runcv_data *d, const double *score, double *cou
         counts[d->label[i] * d->classes + gy_runcv_argmax(score + i * d->classes, d->classes)] += 1;
 }
 
+/* ---- two classes, two halves -------------------------------------------------------------------- */
+
+gy_status gy_runcv_pair_ridge(gy_ctx *ctx, const gy_runcv_data *d, int64_t a, int64_t b, double penalty,
+                              double *accuracy) {
+    int64_t n = 0;
+    float *x = gy_malloc(ctx, (size_t)(d->n * d->p + 1) * sizeof *x);
+    int64_t *label = gy_calloc(ctx, (size_t)d->n, sizeof *label), *run = gy_calloc(ctx, (size_t)d->n, sizeof *run);
+    double *score = doubles(ctx, 2 * d->n);
+    gy_status s = x && label && run && score ? GY_OK : GY_ERR_NOMEM;
+    for (int64_t i = 0; s == GY_OK && i < d->n; i++) {
+        if (d->label[i] != a && d->label[i] != b) continue;
+        memcpy(x + n * d->p, d->x + i * d->p, (size_t)d->p * sizeof *x);
+        label[n] = d->label[i] == b;
+        run[n++] = d->run[i];
+    }
+    gy_runcv_data two = {.n = n, .p = d->p, .classes = 2, .runs = d->runs, .x = x, .label = label, .run = run};
+    gy_runcv_ridge r = {0};
+    if (s == GY_OK) s = gy_runcv_ridge_fit(ctx, &two, penalty, &r);
+    if (s == GY_OK) {
+        gy_runcv_ridge_predict(&r, 2, label, score);
+        *accuracy = gy_runcv_accuracy(&two, score, -1);
+    }
+    gy_runcv_ridge_free(&r);
+    void *const owned[] = {x, label, run, score};
+    for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) gy_free(ctx, owned[i]);
+    return s;
+}
+
+gy_status gy_runcv_split_half(gy_ctx *ctx, const gy_runcv_data *d, int64_t *identified) {
+    int64_t k = d->classes, p = d->p;
+    double *mean = doubles(ctx, 2 * k * p); /* [half, class, voxel] */
+    int64_t *count = gy_calloc(ctx, (size_t)(2 * k), sizeof *count);
+    gy_status s = mean && count ? GY_OK : GY_ERR_NOMEM;
+    for (int64_t i = 0; s == GY_OK && i < d->n; i++) {
+        int64_t row = d->run[i] % 2 * k + d->label[i];
+        count[row]++;
+        for (int64_t v = 0; v < p; v++) mean[row * p + v] += (double)d->x[i * p + v];
+    }
+    for (int64_t half = 0; s == GY_OK && half < 2; half++)
+        for (int64_t v = 0; v < p; v++) {
+            double all = 0;
+            for (int64_t c = half * k; c < (half + 1) * k; c++) {
+                mean[c * p + v] /= (double)count[c];
+                all += mean[c * p + v] / (double)k;
+            }
+            for (int64_t c = half * k; c < (half + 1) * k; c++) mean[c * p + v] -= all;
+        }
+    *identified = 0;
+    for (int64_t c = 0; s == GY_OK && c < k; c++) {
+        int64_t best = 0;
+        double most = -2;
+        for (int64_t e = 0; e < k; e++) {
+            double r = gy_la_pearson(p, mean + c * p, mean + (k + e) * p);
+            if (r > most) {
+                most = r;
+                best = e;
+            }
+        }
+        *identified += best == c;
+    }
+    gy_free(ctx, mean);
+    gy_free(ctx, count);
+    return s;
+}
+
 /* ---- permutations -------------------------------------------------------------------------------- */
 
 gy_status gy_runcv_permute(gy_ctx *ctx, const gy_runcv_data *d, const gy_runcv_ridge *r, uint64_t seed, int64_t count,

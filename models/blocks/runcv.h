@@ -45,6 +45,15 @@ double gy_runcv_pair_accuracy(const gy_runcv_data *d, const double *score, int64
 /* counts [classes, classes]: rows true, columns predicted. */
 void gy_runcv_confusion(const gy_runcv_data *d, const double *score, double *counts);
 
+/* A ridge for classes a and b alone, trained and tested on their volumes: the share of held-out volumes that it
+ * assigns rightly. penalty as above. */
+gy_status gy_runcv_pair_ridge(gy_ctx *ctx, const gy_runcv_data *d, int64_t a, int64_t b, double penalty,
+                              double *accuracy) GY_MUST_CHECK;
+/* Haxby et al. 2001: the mean pattern of each class in the even runs is correlated with those in the odd runs, the mean
+ * over classes taken off each half; a class is identified when it resembles itself more than any other.
+ * *identified: how many of the classes. */
+gy_status gy_runcv_split_half(gy_ctx *ctx, const gy_runcv_data *d, int64_t *identified) GY_MUST_CHECK;
+
 /* Accuracies of the ridge under labels permuted within runs by whole blocks: volumes of one block stay together,
  * because neighbours in time resemble each other and single volumes are not exchangeable. null [count]. */
 gy_status gy_runcv_permute(gy_ctx *ctx, const gy_runcv_data *d, const gy_runcv_ridge *r, uint64_t seed, int64_t count,
