@@ -222,6 +222,10 @@ static gy_status keep_previous(gy_ctx *ctx, const char *dir, const char *now) {
     return s;
 }
 
+static int by_key(const void *a, const void *b) {
+    return strcmp(((const gy_st_pair *)a)->key, ((const gy_st_pair *)b)->key);
+}
+
 gy_status gy_run_save(gy_run_folder *r, const gy_job *j) {
     gy_ctx *ctx = r->ctx;
     int64_t n = gy_store_count(j->store), pairs = 0;
@@ -247,6 +251,8 @@ gy_status gy_run_save(gy_run_folder *r, const gy_job *j) {
         if (!keys[i]) s = GY_ERR_NOMEM;
         meta[pairs++] = (gy_st_pair){keys[i], kind_name(st->kind)};
     }
+    /* A resumed run's store is in the order of the file, another than that of its making: sorted, the bytes agree. */
+    if (s == GY_OK) qsort(meta, (size_t)pairs, sizeof *meta, by_key);
     if (s == GY_OK) s = keep_previous(ctx, r->dir, path);
     if (s == GY_OK) s = gy_safetensors_write(ctx, path, t, n, meta, pairs);
     for (int64_t i = 0; keys && i < n; i++) gy_free(ctx, keys[i]);

@@ -135,7 +135,7 @@ static void a_resumed_run_keeps_its_options(void **state) {
     expect(2, NULL, "--seed 6: the run has 5", "train --resume --out fixed --seed 6");
     expect(2, NULL, "--data elsewhere: the run has (generated)", "train --resume --out fixed --data elsewhere");
     expect(2, NULL, "asked for 'other'", "train other --resume --out fixed");
-    expect(2, NULL, "holds no run to resume", "train %s --resume --out nothing-here", slug);
+    expect(2, NULL, "nothing-here: no run folder", "train %s --resume --out nothing-here", slug);
     expect(0, NULL, NULL, "train --resume --quiet --out fixed --steps 6 --seed 5"); /* the same is no change */
 }
 
