@@ -98,7 +98,7 @@ cmocka:
 	  if [ "$$(id -u)" = 0 ]; then s=; else s=sudo; fi; \
 	  $$s apt-get update -qq && $$s apt-get install -y -qq libcmocka-dev; }
 tests: cmocka
-	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$$(nproc)) $(TESTS) $(BIN)
+	@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$$(nproc)) $(TESTS) $(BIN) $(SHLIB)
 test: tests
 	@GYRUS=$(BIN) sh tests/run.sh $(TESTS)
 

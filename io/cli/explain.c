@@ -50,11 +50,13 @@ static int64_t parameters_at(const gy_plan *p, const gy_store *store, int64_t st
 static void print_table(const gy_plan *p, const gy_store *store) {
     gy_plan_info r = gy_plan_report(p);
     char shape[GY_SHAPE_TEXT], t1[32], t2[32], number[32], formula[512];
+    int64_t rest = gy_store_parameters(store);
     printf("%s%-4s %-30s %-28s %-22s %10s %11s %10s  %-24s %s%s\n", cli_bold(stdout), "step", "layer", "operator",
            "result", "parameters", "work", "moved", "kernel", "formula", cli_plain(stdout));
     for (int64_t i = 0; i < r.steps; i++) {
         gy_plan_step_info s = gy_plan_step(p, i);
         int64_t parameters = parameters_at(p, store, i);
+        rest -= parameters;
         snprintf(number, sizeof number, "%" PRId64, parameters);
         printf("%-4" PRId64 " %-30s %-28s %-22s %10s %11s %10s  %-24s %s\n", i, *s.scope ? s.scope : "-",
                s.fused ? s.fused : s.op, gy_shape_text(s.shape, shape), parameters ? number : "",

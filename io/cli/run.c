@@ -160,8 +160,9 @@ static gy_status feed(gy_ctx *ctx, gy_graph *g, gy_plan *p, const binding *b, gy
     for (int64_t i = 0; i < g->n_input; i++)
         if (strcmp(g->input[i].name, b->name) == 0) v = g->input[i].value;
     if (!gy_shape_equal(gy_shape_of(v), t->shape))
-        return gy_fail(ctx, GY_ERR_SHAPE, "%s: input '%s': expected %s, found %s", b->file, b->name,
-                       gy_shape_text(gy_shape_of(v), want), gy_shape_text(t->shape, have));
+        return gy_fail(ctx, GY_ERR_SHAPE, "%s: input '%s': expected %s, found %s%s", b->file, b->name,
+                       gy_shape_text(gy_shape_of(v), want), gy_shape_text(t->shape, have),
+                       t->shape.rank + 1 == gy_rank(v) ? " (the first axis is the batch, also of a single row)" : "");
     gy_status s = fit_dtype(ctx, b, t, gy_dtype_of(v));
     int64_t n = gy_shape_count(t->shape), bad = 0;
     for (int64_t i = 0; s == GY_OK && gy_dtype_is_float(t->dtype) && i < n; i++) bad += !isfinite(gy_tensor_get(t, i));
