@@ -8,7 +8,7 @@
 #include "../core/gyrus.h"
 
 /* What this machine can do at most with the context's threads and instruction set, measured. */
-enum { BENCH_SETS = 3 };
+enum { BENCH_SETS = 4 };
 typedef struct bench_peaks {
     double gflops; /* f32 fused multiply-adds (2 operations each) from registers; plain C: multiply and add */
     double gbps;   /* main memory: a = b + s c, 3 arrays moved, in 1e9 bytes a second */
@@ -29,7 +29,8 @@ typedef struct bench_row {
     double seconds; /* median of the repeats */
     double seconds_min;
     double gflops, gbps;  /* the operator's stated work over the median */
-    double peak_fraction; /* the time that the peaks allow / the median: max(flops / peak, bytes / bandwidth) */
+    double peak_fraction; /* the time that the peaks allow / the median: max(flops / peak, bytes / bandwidth);
+                              above 1 where reading alone is faster than the triad, or caches hold more than assumed */
     int repeats;
 } bench_row;
 

@@ -135,8 +135,8 @@ static gy_status measure_gbps(gy_ctx *ctx, bench_peaks *out) {
 #endif
     for (int64_t i = 0; s == GY_OK && i < most; i++) t.a[i] = t.b[i] = t.c[i] = 1;
     for (int k = 0; s == GY_OK && k < BENCH_SETS; k++) {
-        /* 3 x 32 KiB a thread (inner caches), 3 x 1 MiB a thread, 3 x 32 MiB in all (memory) */
-        int64_t each = k == 0 ? 8 << 10 : k == 1 ? 256 << 10 : TRIAD / threads;
+        /* 3 x 32 KiB a thread (inner caches), 3 x 1 MiB a thread, 3 x 8 MiB and 3 x 32 MiB (memory) in all */
+        int64_t each = k == 0 ? 8 << 10 : k == 1 ? 256 << 10 : (k == 2 ? TRIAD / 4 : TRIAD) / threads;
         if (each > TRIAD / threads) each = TRIAD / threads;
         t.slice = each & ~INT64_C(15);
         t.passes = TRIAD / (t.slice * threads);

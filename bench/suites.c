@@ -272,12 +272,24 @@ static void fill_inputs(gy_plan *p, const gy_graph *g) {
     }
 }
 
-static const char *tier_of(const char *kernel) {
+static gy_isa tier_of(const char *kernel) {
     int64_t n;
     const gy_kernel *k = gy_kernel_table(&n);
     for (int64_t i = 0; i < n; i++)
-        if (strcmp(k[i].name, kernel) == 0) return gy_isa_name(k[i].isa);
-    return "ref";
+        if (strcmp(k[i].name, kernel) == 0) return k[i].isa;
+    return GY_ISA_REF;
+}
+
+/* The best tier among the plan's steps of operator `op` (GY_OP_NONE: of all steps). */
+static const char *plan_tier(const gy_plan *p, gy_op_id op) {
+    gy_isa best = GY_ISA_REF;
+    int64_t steps = gy_plan_report(p).steps;
+    for (int64_t i = 0; i < steps; i++) {
+        gy_plan_step_info s = gy_plan_step(p, i);
+        gy_isa tier = tier_of(s.kernel);
+        if (tier > best && (op == GY_OP_NONE || strcmp(s.op, gy_ops[op].name) == 0)) best = tier;
+    }
+    return gy_isa_name(best);
 }
 
 static void finish(gy_ctx *ctx, bench_row *row, double flops, double bytes, const bench_peaks *peaks) {
@@ -303,10 +315,7 @@ static gy_status run_case(gy_ctx *ctx, const bench_case *c, const bench_peaks *p
     }
     if (s == GY_OK) {
         gy_plan_info r = gy_plan_report(p);
-        for (int64_t i = 0; i < r.steps; i++) {
-            gy_plan_step_info step = gy_plan_step(p, i);
-            if (strcmp(step.op, gy_ops[c->op].name) == 0) row->isa = tier_of(step.kernel);
-        }
+        row->isa = plan_tier(p, c->op);
         finish(ctx, row, r.flops, r.bytes, peaks);
     }
     gy_plan_free(p);
@@ -324,10 +333,7 @@ static gy_status run_model(gy_ctx *ctx, const gy_model_def *def, const bench_pea
     if (s == GY_OK) s = gy_job_compile_phase(&j, 0, false, &c);
     if (s == GY_OK) s = def->batch(&j, c.plan, 0, 0);
     if (s == GY_OK) {
-        gy_isa best = GY_ISA_REF;
-        for (int i = 0; i < GY_ISA_COUNT; i++)
-            if (gy_ctx_isa_mask(ctx) >> i & 1) best = (gy_isa)i;
-        *row = (bench_row){.isa = gy_isa_name(best), .dtype = "f32"};
+        *row = (bench_row){.isa = plan_tier(c.plan, GY_OP_NONE), .dtype = "f32"};
         snprintf(row->kernel, sizeof row->kernel, "step:%s", def->slug);
         snprintf(row->shape, sizeof row->shape, "%s batch %" PRId64, j.config_name, j.batch);
         gy_plan_set_rng(c.plan, 0, 0);
