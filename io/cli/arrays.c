@@ -103,7 +103,6 @@ gy_status cli_detect(gy_ctx *ctx, const char *path, cli_format *format, bool *gz
     *gzip = s == GY_OK && n >= 2 && head[0] == 0x1f && head[1] == 0x8b;
     if (*gzip) {
         s = gy_inflate_prefix(&src, 0, src.size, GY_DEFLATE_GZIP, LOOK, &inner, &inner_n);
-        /* only readers that inflate by themselves can use what is behind gzip */
         if (s == GY_OK) *format = judge(inner, inner_n, inner_n);
         gy_free(ctx, inner);
     } else if (s == GY_OK) {
@@ -116,6 +115,33 @@ gy_status cli_detect(gy_ctx *ctx, const char *path, cli_format *format, bool *gz
     }
     gy_bytes_close(&src);
     return s;
+}
+
+gy_status cli_source_open(gy_ctx *ctx, const char *path, cli_source *out) {
+    gy_bytes file;
+    uint8_t magic[2];
+    uint64_t n;
+    *out = (cli_source){0};
+    gy_status s = gy_bytes_open(ctx, path, cli_limits(), &file);
+    if (s != GY_OK) return s;
+    if (!gy_bytes_has(&file, 0, 2) || gy_bytes_read(&file, 0, magic, 2) != GY_OK || magic[0] != 0x1f ||
+        magic[1] != 0x8b) {
+        out->src = file;
+        return GY_OK;
+    }
+    s = gy_inflate(&file, 0, file.size, GY_DEFLATE_GZIP, UINT64_MAX, &out->inflated, &n);
+    gy_bytes_close(&file);
+    if (s != GY_OK) return s;
+    s = gy_bytes_from_memory(ctx, path, out->inflated, n, cli_limits(), &out->src);
+    if (s != GY_OK) gy_free(ctx, out->inflated);
+    return s;
+}
+
+void cli_source_close(cli_source *s) {
+    gy_ctx *ctx = s->src.ctx;
+    gy_bytes_close(&s->src);
+    if (s->inflated) gy_free(ctx, s->inflated);
+    *s = (cli_source){0};
 }
 
 cli_format cli_format_of_name(const char *path) {
@@ -205,9 +231,22 @@ static gy_status read_nifti(gy_ctx *ctx, const char *path, gy_tensor *t) {
     return s;
 }
 
+static gy_status read_npy(gy_ctx *ctx, const char *path, gy_tensor *t) {
+    cli_source file;
+    gy_status s = cli_source_open(ctx, path, &file);
+    if (s != GY_OK) return s;
+    s = gy_npy_parse(&file.src, t);
+    cli_source_close(&file);
+    return s;
+}
+
 static gy_status read_png(gy_ctx *ctx, const char *path, gy_tensor *t) {
     gy_image img;
-    gy_status s = gy_png_read(ctx, path, &img);
+    cli_source file;
+    gy_status s = cli_source_open(ctx, path, &file);
+    if (s != GY_OK) return s;
+    s = gy_png_parse(&file.src, &img);
+    cli_source_close(&file);
     if (s != GY_OK) return s;
     gy_shape shape = img.channels == 1 ? GY_S(img.height, img.width) : GY_S(img.height, img.width, img.channels);
     s = gy_tensor_new(ctx, t, img.bit_depth == 16 ? GY_U16 : GY_U8, shape);
@@ -274,6 +313,9 @@ static gy_status read_as(gy_ctx *ctx, const char *path, const char *member, cli_
     bool gzip;
     gy_tensor t = {0};
     gy_status s = cli_detect(ctx, path, &out->format, &gzip);
+    if (s == GY_OK && gzip && (out->format == CLI_SAFETENSORS || out->format == CLI_ZIP))
+        s = gy_fail(ctx, GY_ERR_UNSUPPORTED, "%s: %s behind gzip is not read: unpack it first (gunzip)", path,
+                    cli_format_name(out->format));
     if (s != GY_OK) return s;
     if (out->format == CLI_NPZ) return read_npz(ctx, path, member, out);
     if (out->format == CLI_SAFETENSORS || out->format == CLI_SAFETENSORS_INDEX)
@@ -282,7 +324,7 @@ static gy_status read_as(gy_ctx *ctx, const char *path, const char *member, cli_
         return gy_fail(ctx, GY_ERR_USAGE, "%s:%s: only .npz and .safetensors hold arrays by name, this is %s", path,
                        member, cli_format_name(out->format));
     switch (out->format) {
-    case CLI_NPY: s = gy_npy_read(ctx, path, &t); break;
+    case CLI_NPY: s = read_npy(ctx, path, &t); break;
     case CLI_NIFTI: s = read_nifti(ctx, path, &t); break;
     case CLI_PNG: s = read_png(ctx, path, &t); break;
     case CLI_TABLE: s = read_table(ctx, path, &t); break;

@@ -25,6 +25,14 @@ const char *cli_format_name(cli_format f); /* "npy", "NIfTI", ... */
 /* What a file holds, judged by its first bytes; *gzip: they are behind gzip. A file that is none of these is
  * CLI_UNKNOWN, no error. Fails when it cannot be read. */
 gy_status cli_detect(gy_ctx *ctx, const char *path, cli_format *format, bool *gzip) GY_MUST_CHECK;
+/* The content of a file, inflated when it is behind gzip; close with cli_source_close. */
+typedef struct cli_source {
+    gy_bytes src;
+    uint8_t *inflated; /* NULL: not behind gzip */
+} cli_source;
+gy_status cli_source_open(gy_ctx *ctx, const char *path, cli_source *out) GY_MUST_CHECK;
+void cli_source_close(cli_source *s);
+
 /* By the ending of a name that is about to be written. */
 cli_format cli_format_of_name(const char *path);
 

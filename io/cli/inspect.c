@@ -71,7 +71,7 @@ static void put_reals(page *p, const char *key, const double *v, int64_t n) {
         if (p->json)
             gy_json_put_real(&p->w, NULL, v[i]);
         else
-            printf("%s%.7g", i ? ", " : "", v[i]);
+            printf("%s%.7g", i ? ", " : "", v[i] + 0.0); /* no -0 */
     if (p->json)
         gy_json_close(&p->w);
     else
@@ -145,15 +145,16 @@ static void put_range(page *p, const range *r) {
 /* ---- one function a format ---- */
 
 static gy_status npy(page *p, const char *path) {
-    gy_tensor t;
+    cli_arrays one;
     range r = {0};
-    gy_status s = gy_npy_read(p->ctx, path, &t);
+    gy_status s = cli_arrays_read(p->ctx, path, &one);
     if (s != GY_OK) return s;
-    put_text(p, "dtype", gy_dtype_name(t.dtype));
-    put_ints(p, "shape", t.shape.dim, t.shape.rank);
-    widen(&r, &t);
+    const gy_tensor *t = &one.a[0].value;
+    put_text(p, "dtype", gy_dtype_name(t->dtype));
+    put_ints(p, "shape", t->shape.dim, t->shape.rank);
+    widen(&r, t);
     put_range(p, &r);
-    gy_tensor_free(p->ctx, &t);
+    cli_arrays_free(p->ctx, &one);
     return GY_OK;
 }
 
@@ -179,11 +180,11 @@ static gy_status npz(page *p, const char *path) {
 }
 
 static gy_status zip(page *p, const char *path) {
-    gy_bytes src;
+    cli_source file;
     gy_zip z;
-    gy_status s = gy_bytes_open(p->ctx, path, cli_limits(), &src);
+    gy_status s = cli_source_open(p->ctx, path, &file);
     if (s != GY_OK) return s;
-    s = gy_zip_open(&src, &z);
+    s = gy_zip_open(&file.src, &z);
     if (s == GY_OK) {
         open_list(p, "entries", z.n);
         for (int64_t i = 0; i < z.n; i++) {
@@ -195,7 +196,7 @@ static gy_status zip(page *p, const char *path) {
         close_list(p);
         gy_zip_close(&z);
     }
-    gy_bytes_close(&src);
+    cli_source_close(&file);
     return s;
 }
 
@@ -283,7 +284,11 @@ static gy_status nifti(page *p, const char *path) {
 static gy_status png(page *p, const char *path) {
     static const char *const kinds[] = {"", "grey", "grey + alpha", "RGB", "RGBA"};
     gy_image img;
-    gy_status s = gy_png_read(p->ctx, path, &img);
+    cli_source file;
+    gy_status s = cli_source_open(p->ctx, path, &file);
+    if (s != GY_OK) return s;
+    s = gy_png_parse(&file.src, &img);
+    cli_source_close(&file);
     if (s != GY_OK) return s;
     put_int(p, "width", img.width);
     put_int(p, "height", img.height);
@@ -363,11 +368,11 @@ static gy_status table(page *p, const char *path) {
 }
 
 static gy_status json(page *p, const char *path) {
-    gy_bytes src;
+    cli_source file;
     gy_json doc;
-    gy_status s = gy_bytes_open(p->ctx, path, cli_limits(), &src);
+    gy_status s = cli_source_open(p->ctx, path, &file);
     if (s != GY_OK) return s;
-    s = gy_json_parse(&src, 0, src.size, &doc);
+    s = gy_json_parse(&file.src, 0, file.src.size, &doc);
     if (s == GY_OK) {
         const gy_json_node *root = &doc.nodes[0];
         put_text(p, "value", gy_json_kind_name(root->kind));
@@ -383,7 +388,7 @@ static gy_status json(page *p, const char *path) {
         close_list(p);
         gy_json_free(&doc);
     }
-    gy_bytes_close(&src);
+    cli_source_close(&file);
     return s;
 }
 
@@ -422,7 +427,7 @@ static gy_status one(page *p, const char *path) {
     if (f == CLI_UNKNOWN)
         return gy_fail(p->ctx, GY_ERR_UNSUPPORTED,
                        gy_path_is_dir(path) ? "%s: a folder without run.json"
-                       : gzip               ? "%s: gzip, but what is behind it is none of NIfTI, CSV, TSV"
+                       : gzip               ? "%s: gzip, but what is behind it is no format known here"
                               : "%s: none of the formats known here (npy, npz, zip, safetensors, NIfTI, PNG, CSV, TSV, "
                                 "JSON, run folder)",
                        gy_show_text(path, strlen(path), shown, sizeof shown));
@@ -430,6 +435,9 @@ static gy_status one(page *p, const char *path) {
         printf("%s%s%s\n", cli_bold(stdout), gy_show_text(path, strlen(path), shown, sizeof shown), cli_plain(stdout));
     put_text(p, "format", cli_format_name(f));
     if (gzip) put_bool(p, "gzip", true);
+    if (gzip && f == CLI_SAFETENSORS)
+        return gy_fail(p->ctx, GY_ERR_UNSUPPORTED, "%s: safetensors behind gzip is not read: unpack it first (gunzip)",
+                       path);
     switch (f) {
     case CLI_NPY: return npy(p, path);
     case CLI_NPZ: return npz(p, path);

@@ -187,6 +187,23 @@ static void unknown_files_and_folders_are_refused(void **state) {
     expect(1, NULL, "none of the formats", "inspect empty");
 }
 
+static void what_is_behind_gzip_is_read_too(void **state) {
+    write_npy(*state, "g.npy", GY_F32, GY_S(2, 5), 1);
+    write_text("g.tsv", "onset\tduration\n1\t2\n");
+    write_text("g.json", "{\"a\": 1}");
+    cli_result r = cli_shell("command -v gzip >/dev/null && gzip -k g.npy g.tsv g.json");
+    if (r.rc != 0) {
+        cli_done(&r);
+        skip();
+    }
+    cli_done(&r);
+    expect(0, "[2, 5]", "", "inspect g.npy.gz");
+    expect(0, "BIDS events", "", "inspect g.tsv.gz");
+    expect(0, "an integer", "", "inspect g.json.gz");
+    expect(0, "", NULL, "convert g.npy.gz g2.npy");
+    assert_true(same_bytes("g.npy", "g2.npy"));
+}
+
 /* ---- convert ---- */
 
 static void arrays_survive_every_container(void **state) {
@@ -300,6 +317,7 @@ int main(void) {
         TEST(inspect_goes_on_after_a_bad_file),
         TEST(hostile_text_never_reaches_a_terminal),
         TEST(unknown_files_and_folders_are_refused),
+        TEST(what_is_behind_gzip_is_read_too),
         TEST(arrays_survive_every_container),
         TEST(voxels_survive_the_way_through_an_array),
         TEST(tables_and_pictures_survive),
