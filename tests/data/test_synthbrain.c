@@ -147,7 +147,7 @@ static void same_seeds_give_the_same_bytes(void **state) {
     assert_ok(ctx, gy_cohort_new(ctx, &args, &c));
     assert_true(a->hash != c->hash);
     assert_memory_equal(a->member[0].brain.weight, c->member[0].brain.weight, 40 * GY_WORLD_FEATURES * sizeof(float));
-    assert_memory_equal(a->member[1].seen, c->member[1].seen, 10 * 44 * sizeof(float));
+    assert_memory_equal(a->member[1].seen, c->member[1].seen, 10 * 3 * 44 * sizeof(float));
     args.seed = 1;
     args.world = 1;
     assert_ok(ctx, gy_cohort_new(ctx, &args, &d));
