@@ -10,7 +10,7 @@ typedef struct gy_cohort_member {
     gy_synthbrain brain;
     gy_stimuli train; /* [trials]: no other subject sees them */
     float *y;         /* [trials, voxels], one noisy trial each */
-    float *seen;      /* [tests, voxels], means over the repeats */
+    float *seen;      /* [tests, repeats, voxels] */
 } gy_cohort_member;
 
 /* How to make one: n subjects of the given numbers, voxel counts (half of them see meaning, a quarter colours in
@@ -20,7 +20,7 @@ typedef struct gy_cohort_args {
     uint64_t world, seed;
     int64_t n;
     const int64_t *id, *voxels, *trials;
-    int64_t tests, repeats; /* held-out stimuli, trials of each that are averaged */
+    int64_t tests, repeats; /* held-out stimuli, trials of each */
     double two;             /* share of scenes with two objects */
 } gy_cohort_args;
 

@@ -140,6 +140,70 @@ static void print_memory(const gy_plan *p) {
     }
 }
 
+/* ---- parameters by part: "embedder.1" for embedder.1.*, "head" for head.* ---- */
+
+enum { MAX_PARTS = 256 };
+typedef struct part {
+    char name[64];
+    size_t base;     /* bytes of the name before ".1"; all of it: no number */
+    int64_t n, same; /* parameters; parts of this base and size, 0: counted by an earlier one */
+} part;
+
+/* The part's name: up to the first dot, and the number after it if there is one. */
+static part part_of(const char *name) {
+    part p = {.base = strcspn(name, ".")};
+    size_t digits = name[p.base] ? strspn(name + p.base + 1, "0123456789") : 0;
+    size_t len = digits && name[p.base + 1 + digits] == '.' ? p.base + 1 + digits : p.base;
+    snprintf(p.name, sizeof p.name, "%.*s", (int)len, name);
+    return p;
+}
+
+/* Numbered parts of one base and size are one line. */
+static bool alike(const part *a, const part *b) {
+    return a->base == b->base && a->n == b->n && a->name[a->base] && b->name[b->base] &&
+           strncmp(a->name, b->name, a->base) == 0;
+}
+
+static int64_t count_parts(const gy_store *store, part parts[MAX_PARTS]) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < gy_store_count(store); i++) {
+        const gy_state *s = gy_store_at(store, i);
+        if (s->kind != GY_PARAM) continue;
+        part p = part_of(s->name);
+        int64_t at = 0;
+        while (at < n && strcmp(parts[at].name, p.name) != 0) at++;
+        if (at == MAX_PARTS) continue;
+        if (at == n) parts[n++] = p;
+        parts[at].n += gy_shape_count(s->value.shape);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        int64_t first = 0;
+        while (first < i && !alike(&parts[first], &parts[i])) first++;
+        parts[first].same++;
+    }
+    return n;
+}
+
+static void print_parts(const gy_store *store) {
+    part parts[MAX_PARTS];
+    int64_t n = count_parts(store, parts);
+    for (int64_t i = 0; n > 1 && i < n; i++) {
+        if (parts[i].same > 1)
+            printf("%-12s %.*s.*: %" PRId64 " x %" PRId64 "\n", "", (int)parts[i].base, parts[i].name, parts[i].same,
+                   parts[i].n);
+        else if (parts[i].same == 1)
+            printf("%-12s %s: %" PRId64 "\n", "", parts[i].name, parts[i].n);
+    }
+}
+
+static void put_parts(gy_json_writer *w, const gy_store *store) {
+    part parts[MAX_PARTS];
+    int64_t n = count_parts(store, parts);
+    gy_json_open_object(w, "parameters_of");
+    for (int64_t i = 0; i < n; i++) gy_json_put_int(w, parts[i].name, parts[i].n);
+    gy_json_close(w);
+}
+
 static int show(gy_ctx *ctx, const cli_args *a, gy_job *j, facts *f) {
     const gy_model_def *d = j->def;
     f->store = gy_store_new_dry(ctx);
@@ -157,6 +221,7 @@ static int show(gy_ctx *ctx, const cli_args *a, gy_job *j, facts *f) {
         gy_json_put_string(&w, "config", j->config_name);
         gy_json_put_int(&w, "batch", j->batch);
         gy_json_put_int(&w, "parameters", parameters);
+        put_parts(&w, f->store);
         gy_json_put_real(&w, "flops_forward", fwd.flops);
         gy_json_put_real(&w, "flops_step", step.flops);
         gy_json_put_real(&w, "bytes_step", step.bytes);
@@ -173,6 +238,7 @@ static int show(gy_ctx *ctx, const cli_args *a, gy_job *j, facts *f) {
     print_values("input", f->infer->input, f->infer->n_input);
     print_values("output", f->infer->output, f->infer->n_output);
     printf("%-12s %" PRId64 "\n", "parameters", parameters);
+    print_parts(f->store);
     printf("%-12s %s forward, %s a training step\n", "work", cli_count_text(fwd.flops, "FLOP", t1),
            cli_count_text(step.flops, "FLOP", t2));
     printf("%-12s %s moved a step, peak %s\n", "memory", cli_bytes_text(step.bytes, t1), cli_bytes_text(peak, t2));
@@ -183,6 +249,7 @@ static int show(gy_ctx *ctx, const cli_args *a, gy_job *j, facts *f) {
         gy_config_text(o, j->cfg, value, sizeof value);
         printf("%-12s %-18s %-10s %s\n", o == d->options ? "options" : "", o->name, value, o->help);
     }
+    printf("%-12s %s%s\n", "claim", d->claim ? "gyrus claim " : "none", d->claim ? d->slug : "");
     for (const char *const *p = d->ablations; p && *p; p++)
         printf("%-12s %s\n", p == d->ablations ? "ablations" : "", *p);
     if (cli_has(a, "--memory") && f->train_plan) print_memory(f->train_plan);

@@ -24,7 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_SUBJECTS = 9, POOL_50 = 50, DRAWS = 20 };
+enum { MAX_SUBJECTS = 9, POOL_50 = 50, DRAWS = 20, REPEATS = 3 };
 
 /* ---- configurations ---- */
 
@@ -367,7 +367,7 @@ static gy_status open_lab(gy_job *j) {
                            .voxels = r.size,
                            .trials = trials,
                            .tests = c->tests,
-                           .repeats = 3,
+                           .repeats = REPEATS,
                            .two = 0.5};
     gy_status s = gy_cohort_new(j->ctx, &args, &d->cohort);
     if (s != GY_OK) return s;
@@ -459,20 +459,22 @@ static double rate(const gy_job *j, int64_t phase, int64_t step) {
 
 /* ---- metrics ---- */
 
-/* Runs the inference graph on x [tests, voxels of `subject`]; copies the output or inner value `name` to out. */
-static gy_status infer(gy_job *j, int64_t subject, int64_t synthesise, const float *x, const char *name, float *out) {
-    const gy_cohort_member *m = &cohort(j)->member[subject];
+/* Runs the inference graph over n rows and copies its output or inner value `name`. x: responses [n, voxels of
+ * `subject`], or, with `pooled`, pooled responses [n, P] that take the place of what the graph pools itself. */
+static gy_status infer(gy_job *j, int64_t subject, int64_t synthesise, bool pooled, int64_t n, const float *x,
+                       const char *name, float *out) {
     config c = *(const config *)j->cfg;
     gy_job view = *j;
     gy_compiled run;
-    gy_hook hook = {name, GY_HOOK_READ, 0};
-    snprintf(c.subject, sizeof c.subject, "%" PRId64, m->id);
+    gy_hook hooks[] = {{name, GY_HOOK_READ, 0}, {"pooled", GY_HOOK_REPLACE, 0}};
+    snprintf(c.subject, sizeof c.subject, "%" PRId64, cohort(j)->member[subject].id);
     c.synthesise[0] = 0;
     if (synthesise >= 0) snprintf(c.synthesise, sizeof c.synthesise, "%" PRId64, cohort(j)->member[synthesise].id);
     view.cfg = &c;
-    gy_status s = gy_job_compile(&view, c.tests, &hook, 1, &run);
+    gy_status s = gy_job_compile(&view, n, hooks, pooled ? 2 : 1, &run);
     if (s != GY_OK) return s;
-    memcpy(gy_plan_input(run.plan, "voxels"), x, (size_t)(c.tests * m->voxels) * sizeof *x);
+    int64_t width = pooled ? c.pooled : cohort(j)->member[subject].voxels;
+    memcpy(gy_plan_input(run.plan, pooled ? "hook:pooled" : "voxels"), x, (size_t)(n * width) * sizeof *x);
     s = gy_plan_run(run.plan);
     gy_tensor y = gy_plan_output(run.plan, name);
     if (s == GY_OK) memcpy(out, y.data, gy_tensor_bytes(&y));
@@ -480,18 +482,37 @@ static gy_status infer(gy_job *j, int64_t subject, int64_t synthesise, const flo
     return s;
 }
 
+/* What `subject` answers to the test stimuli, pooled trial by trial and then averaged over the repeats: x [tests, P].
+ * (Averaging first would make the largest of a window smaller than in training.) */
+static gy_status pooled_tests(gy_job *j, int64_t subject, float *x) {
+    const config *c = j->cfg;
+    int64_t each = REPEATS * c->pooled;
+    float *trial = gy_calloc(j->ctx, (size_t)c->tests, (size_t)each * sizeof *trial);
+    if (!trial) return GY_ERR_NOMEM;
+    gy_status s = infer(j, subject, -1, false, c->tests * REPEATS, cohort(j)->member[subject].seen, "pooled", trial);
+    for (int64_t i = 0; s == GY_OK && i < c->tests * c->pooled; i++) {
+        const float *first = trial + i / c->pooled * each + i % c->pooled;
+        double sum = 0;
+        for (int64_t r = 0; r < REPEATS; r++) sum += first[r * c->pooled];
+        x[i] = (float)(sum / REPEATS);
+    }
+    gy_free(j->ctx, trial);
+    return s;
+}
+
 /* Top-1 of 50 by the image embedding. */
 static gy_status retrieval(gy_job *j, int64_t subject, double *top1) {
     const config *c = j->cfg;
-    float *out = gy_calloc(j->ctx, (size_t)(2 * c->tests), (size_t)c->image * sizeof *out);
-    if (!out) return GY_ERR_NOMEM;
-    float *target = out + c->tests * c->image;
+    float *x = gy_calloc(j->ctx, (size_t)c->tests, (size_t)(c->pooled + 2 * c->image) * sizeof *x);
+    if (!x) return GY_ERR_NOMEM;
+    float *predicted = x + c->tests * c->pooled, *target = predicted + c->tests * c->image;
     for (int64_t i = 0; i < c->tests; i++)
         repeat(target + i * c->image, cohort(j)->test.clip_image + i * GY_WORLD_SEMANTIC, c->image);
-    gy_status s = infer(j, subject, -1, cohort(j)->member[subject].seen, "image_embedding", out);
+    gy_status s = pooled_tests(j, subject, x);
+    if (s == GY_OK) s = infer(j, subject, -1, true, c->tests, x, "image_embedding", predicted);
     if (s == GY_OK)
-        *top1 = gy_retrieval_top1(j->ctx, out, target, c->tests, c->image, POOL_50, DRAWS, (uint64_t)c->world);
-    gy_free(j->ctx, out);
+        *top1 = gy_retrieval_top1(j->ctx, predicted, target, c->tests, c->image, POOL_50, DRAWS, (uint64_t)c->world);
+    gy_free(j->ctx, x);
     return s;
 }
 
@@ -499,19 +520,20 @@ static gy_status retrieval(gy_job *j, int64_t subject, double *top1) {
 static gy_status synthesis(gy_job *j, int64_t a, int64_t b, float *r, double *mean) {
     const config *c = j->cfg;
     const gy_cohort *all = cohort(j);
-    int64_t v = all->member[b].voxels;
-    float *made = gy_calloc(j->ctx, (size_t)c->tests, (size_t)(2 * c->pooled + v) * sizeof *made);
-    if (!made) return GY_ERR_NOMEM;
-    float *truth = made + c->tests * c->pooled, *signal = truth + c->tests * c->pooled;
+    int64_t v = all->member[b].voxels, size = c->tests * c->pooled;
+    float *x = gy_calloc(j->ctx, (size_t)c->tests, (size_t)(3 * c->pooled + v) * sizeof *x);
+    if (!x) return GY_ERR_NOMEM;
+    float *made = x + size, *truth = made + size, *signal = truth + size;
     for (int64_t i = 0; i < c->tests; i++) gy_synthbrain_signal(&all->member[b].brain, &all->test, i, signal + i * v);
-    gy_status s = infer(j, a, b, all->member[a].seen, "synthesised_voxels", made);
-    if (s == GY_OK) s = infer(j, b, -1, signal, "pooled", truth);
+    gy_status s = pooled_tests(j, a, x);
+    if (s == GY_OK) s = infer(j, a, b, true, c->tests, x, "synthesised_voxels", made);
+    if (s == GY_OK) s = infer(j, b, -1, false, c->tests, signal, "pooled", truth);
     *mean = 0;
     for (int64_t p = 0; s == GY_OK && p < c->pooled; p++) {
         r[p] = (float)gy_pearson(made + p, truth + p, c->tests, c->pooled);
         *mean += r[p] / (double)c->pooled;
     }
-    gy_free(j->ctx, made);
+    gy_free(j->ctx, x);
     return s;
 }
 
@@ -597,7 +619,7 @@ static gy_status evaluate(gy_job *j, gy_metrics *out) {
 
 /* ---- the claim ---- */
 
-enum { SIZES = 2, REPEATS = 3 };
+enum { SIZES = 2, SAMPLES = 3 };
 static const int64_t sizes[SIZES] = {40, 100};
 
 static gy_status claim(gy_job *j, gy_claim *out) {
@@ -625,14 +647,14 @@ static gy_status claim(gy_job *j, gy_claim *out) {
     float *each = gy_calloc(j->ctx, (size_t)c.pooled, sizeof *each);
     if (s == GY_OK) s = each ? synthesis(&multi, 0, 1, each, &made) : GY_ERR_NOMEM; /* (B) */
     gy_free(j->ctx, each);
-    for (int64_t i = 0; s == GY_OK && i < SIZES * REPEATS; i++) { /* (C) */
-        uint64_t seed = j->seed + 1000 * (uint64_t)(1 + i % REPEATS);
+    for (int64_t i = 0; s == GY_OK && i < SIZES * SAMPLES; i++) { /* (C) */
+        uint64_t seed = j->seed + 1000 * (uint64_t)(1 + i % SAMPLES);
         double a, b;
-        s = adapted(j, &multi, &c, sizes[i / REPEATS], seed, j->ablate, &a);
-        if (s == GY_OK) s = alone(j, &c, r.n, sizes[i / REPEATS], c.adapt_steps, seed, &b);
+        s = adapted(j, &multi, &c, sizes[i / SAMPLES], seed, j->ablate, &a);
+        if (s == GY_OK) s = alone(j, &c, r.n, sizes[i / SAMPLES], c.adapt_steps, seed, &b);
         if (s != GY_OK) break;
-        tuned[i / REPEATS] += a / REPEATS;
-        scratch[i / REPEATS] += b / REPEATS;
+        tuned[i / SAMPLES] += a / SAMPLES;
+        scratch[i / SAMPLES] += b / SAMPLES;
     }
     if (s == GY_OK) s = adapted(j, &multi, &c, sizes[SIZES - 1], j->seed + 1000, "translator", &scrambled); /* (D) */
     gy_job_free(&multi);
