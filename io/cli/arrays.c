@@ -46,12 +46,12 @@ static bool looks_text(const uint8_t *p, uint64_t n) {
     return true;
 }
 
-static cli_format judge(const uint8_t *p, uint64_t n, uint64_t size) {
+static cli_format judge(const uint8_t *p, uint64_t n) {
     if (n >= 6 && memcmp(p, "\x93NUMPY", 6) == 0) return CLI_NPY;
     if (n >= 4 && (memcmp(p, "PK\3\4", 4) == 0 || memcmp(p, "PK\5\6", 4) == 0)) return CLI_ZIP;
     if (n >= 4 && memcmp(p, "\x89PNG", 4) == 0) return CLI_PNG;
     if (looks_nifti(p, n)) return CLI_NIFTI;
-    if (n >= 9 && p[8] == '{' && gy_le64(p) <= size - 8) return CLI_SAFETENSORS;
+    if (n >= 9 && p[8] == '{' && gy_le64(p) < UINT32_MAX) return CLI_SAFETENSORS; /* cut short or not */
     if (!looks_text(p, n)) return CLI_UNKNOWN;
     uint64_t i = 0;
     while (i < n && (p[i] == ' ' || p[i] == '\t' || p[i] == '\n' || p[i] == '\r')) i++;
@@ -103,15 +103,15 @@ gy_status cli_detect(gy_ctx *ctx, const char *path, cli_format *format, bool *gz
     *gzip = s == GY_OK && n >= 2 && head[0] == 0x1f && head[1] == 0x8b;
     if (*gzip) {
         s = gy_inflate_prefix(&src, 0, src.size, GY_DEFLATE_GZIP, LOOK, &inner, &inner_n);
-        if (s == GY_OK) *format = judge(inner, inner_n, inner_n);
+        if (s == GY_OK) *format = judge(inner, inner_n);
         gy_free(ctx, inner);
     } else if (s == GY_OK) {
-        *format = judge(head, n, src.size);
+        *format = judge(head, n);
         if (*format == CLI_ZIP && all_npy(&src)) *format = CLI_NPZ;
         if (*format == CLI_JSON && has_weight_map(&src)) *format = CLI_SAFETENSORS_INDEX;
-        /* the voxels of a .hdr + .img pair have no mark of their own */
-        if (*format == CLI_UNKNOWN && (gy_path_has_suffix(path, ".img") || gy_path_has_suffix(path, ".img.gz")))
-            *format = CLI_NIFTI;
+        /* No mark: the name may be right and the file damaged (that reader then says how), and the voxels of a
+         * .hdr + .img pair never have one. */
+        if (*format == CLI_UNKNOWN) *format = cli_format_of_name(path);
     }
     gy_bytes_close(&src);
     return s;

@@ -22,8 +22,8 @@ typedef enum cli_format {
 } cli_format;
 const char *cli_format_name(cli_format f); /* "npy", "NIfTI", ... */
 
-/* What a file holds, judged by its first bytes; *gzip: they are behind gzip. A file that is none of these is
- * CLI_UNKNOWN, no error. Fails when it cannot be read. */
+/* What a file holds, judged by its first bytes, and only where they say nothing by its name; *gzip: they are behind
+ * gzip. A file that is none of these is CLI_UNKNOWN, no error. Fails when it cannot be read. */
 gy_status cli_detect(gy_ctx *ctx, const char *path, cli_format *format, bool *gzip) GY_MUST_CHECK;
 /* The content of a file, inflated when it is behind gzip; close with cli_source_close. */
 typedef struct cli_source {

@@ -7,6 +7,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+enum { RUNS = 10 }; /* timed, after as many for warming up */
+
 static const char *formula_of(const char *op, size_t n) {
     for (int i = 1; i < GY_OP_COUNT; i++)
         if (strlen(gy_ops[i].name) == n && strncmp(gy_ops[i].name, op, n) == 0) return gy_ops[i].formula;
@@ -47,25 +49,27 @@ static int64_t parameters_at(const gy_plan *p, const gy_store *store, int64_t st
     return parameters_of(store, scope);
 }
 
-static void print_table(const gy_plan *p, const gy_store *store) {
+static void print_table(const gy_plan *p, const gy_store *store, bool timed) {
     gy_plan_info r = gy_plan_report(p);
-    char shape[GY_SHAPE_TEXT], t1[32], t2[32], number[32], formula[512];
+    char shape[GY_SHAPE_TEXT], t1[32], t2[32], number[32], formula[512], time[32] = "";
     int64_t rest = gy_store_parameters(store);
-    printf("%s%-4s %-30s %-28s %-22s %10s %11s %10s  %-24s %s%s\n", cli_bold(stdout), "step", "layer", "operator",
-           "result", "parameters", "work", "moved", "kernel", "formula", cli_plain(stdout));
+    printf("%s%-4s %-30s %-28s %-22s %10s %11s %10s %s %-24s %s%s\n", cli_bold(stdout), "step", "layer", "operator",
+           "result", "parameters", "work", "moved", timed ? "  time us" : "", "kernel", "formula", cli_plain(stdout));
     for (int64_t i = 0; i < r.steps; i++) {
         gy_plan_step_info s = gy_plan_step(p, i);
         int64_t parameters = parameters_at(p, store, i);
         rest -= parameters;
         snprintf(number, sizeof number, "%" PRId64, parameters);
-        printf("%-4" PRId64 " %-30s %-28s %-22s %10s %11s %10s  %-24s %s\n", i, *s.scope ? s.scope : "-",
+        if (timed) snprintf(time, sizeof time, "%9.1f", 1e6 * s.seconds / RUNS);
+        printf("%-4" PRId64 " %-30s %-28s %-22s %10s %11s %10s %s %-24s %s\n", i, *s.scope ? s.scope : "-",
                s.fused ? s.fused : s.op, gy_shape_text(s.shape, shape), parameters ? number : "",
-               s.flops > 0 ? cli_count_text(s.flops, "FLOP", t1) : "", cli_bytes_text(s.bytes, t2), s.kernel,
+               s.flops > 0 ? cli_count_text(s.flops, "FLOP", t1) : "", cli_bytes_text(s.bytes, t2), time, s.kernel,
                step_formula(&s, formula));
     }
+    if (rest > 0) printf("%-4s %-30s %-28s %-22s %10" PRId64 "\n", "", "layers without a step", "", "", rest);
 }
 
-static void put_steps(gy_json_writer *w, const gy_plan *p, const gy_store *store) {
+static void put_steps(gy_json_writer *w, const gy_plan *p, const gy_store *store, bool timed) {
     gy_plan_info r = gy_plan_report(p);
     char formula[512];
     gy_json_open_array(w, "steps");
@@ -84,6 +88,7 @@ static void put_steps(gy_json_writer *w, const gy_plan *p, const gy_store *store
         gy_json_put_real(w, "flops", s.flops);
         gy_json_put_real(w, "bytes", s.bytes);
         gy_json_put_string(w, "kernel", s.kernel);
+        if (timed) gy_json_put_real(w, "seconds", s.seconds / RUNS);
         gy_json_put_string(w, "source", s.site.file);
         gy_json_put_int(w, "line", s.site.line);
         gy_json_close(w);
@@ -112,7 +117,7 @@ static int print_json(gy_ctx *ctx, const cli_args *a, const gy_job *j, const gy_
     gy_json_open_array(&w, "equations");
     for (const char *const *e = d->equations; e && *e; e++) gy_json_put_string(&w, NULL, *e);
     gy_json_close(&w);
-    put_steps(&w, p, j->store);
+    put_steps(&w, p, j->store, cli_has(a, "--time"));
     gy_json_close(&w);
     if (gy_json_finish(&w, &text, &n) != GY_OK) return cli_fail(ctx, a);
     printf("%s\n", text);
@@ -120,7 +125,7 @@ static int print_json(gy_ctx *ctx, const cli_args *a, const gy_job *j, const gy_
     return CLI_OK;
 }
 
-static void print(const gy_job *j, const gy_plan *p) {
+static void print(const cli_args *a, const gy_job *j, const gy_plan *p) {
     const gy_model_def *d = j->def;
     gy_plan_info r = gy_plan_report(p);
     char t1[32], t2[32], t3[32], t4[32];
@@ -128,29 +133,47 @@ static void print(const gy_job *j, const gy_plan *p) {
            d->job);
     for (const char *const *e = d->equations; e && *e; e++) printf("  %s\n", *e);
     printf("\nconfiguration %s, batch %" PRId64 "\n\n", j->config_name, j->batch);
-    print_table(p, j->store);
+    print_table(p, j->store, cli_has(a, "--time"));
     printf("\nin all: %" PRId64 " parameters, %" PRId64
            " steps, %s, %s moved; working memory %s (%s if nothing shared its place)\n",
            gy_store_parameters(j->store), r.steps, cli_count_text(r.flops, "FLOP", t1), cli_bytes_text(r.bytes, t2),
            cli_bytes_text((double)r.arena_bytes, t3), cli_bytes_text((double)r.sum_bytes, t4));
 }
 
+/* Without --time nothing is allocated, so that the largest configuration can be looked at anywhere. */
+static gy_plan *make_plan(gy_graph *g, bool timed) {
+    gy_plan *p = gy_compile(g, (gy_plan_args){.dry = !timed});
+    gy_status s = GY_OK;
+    if (!p || !timed) return p;
+    gy_plan_set_rng(p, 0, 0);
+    for (int i = 0; s == GY_OK && i < 2 * RUNS; i++) {
+        if (i == RUNS) gy_plan_profile(p, true); /* the first half warms up */
+        s = gy_plan_run(p);
+    }
+    if (s == GY_OK) return p;
+    gy_plan_free(p);
+    return NULL;
+}
+
 static int explain(gy_ctx *ctx, const cli_args *a, gy_job *j) {
-    gy_store *dry = gy_store_new_dry(ctx);
-    if (!dry) return cli_fail(ctx, a);
-    gy_store_free(j->store);
-    j->store = dry;
+    bool timed = cli_has(a, "--time");
+    if (!timed) {
+        gy_store *dry = gy_store_new_dry(ctx);
+        if (!dry) return cli_fail(ctx, a);
+        gy_store_free(j->store);
+        j->store = dry;
+    }
     if (j->batch == 0) j->batch = 1;
     if (!cli_int(ctx, a, "--batch", 1, 1 << 24, &j->batch)) return cli_fail(ctx, a);
     gy_graph *g = cli_build(j, j->batch);
-    gy_plan *p = g ? gy_compile(g, (gy_plan_args){.dry = true}) : NULL;
+    gy_plan *p = g ? make_plan(g, timed) : NULL;
     int rc = CLI_OK;
     if (!p)
         rc = cli_fail(ctx, a);
     else if (cli_has(a, "--json"))
         rc = print_json(ctx, a, j, p);
     else
-        print(j, p);
+        print(a, j, p);
     gy_plan_free(p);
     gy_graph_free(g);
     return rc;

@@ -58,6 +58,7 @@ static const cli_option claim_options[] = {{"--seed", "S", "seed (default 0)"},
                                            {0}};
 static const cli_option explain_options[] = {CONFIG_OPTIONS,
                                              {"--batch", "N", "rows of a batch"},
+                                             {"--time", NULL, "run it on zeros and show each step's time"},
                                              {"--op", "NAME", "explain an operator instead"},
                                              {"--json", NULL, "print a JSON object"},
                                              {0}};

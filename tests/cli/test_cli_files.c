@@ -183,6 +183,10 @@ static void unknown_files_and_folders_are_refused(void **state) {
     write_text("garbage.bin", "\x01\x02\x03\x04 nothing known");
     expect(1, NULL, "none of the formats known here", "inspect garbage.bin");
     expect(1, NULL, "a folder without run.json", "inspect .");
+    write_text("cut.npy", "\x01\x02 what is left of an array");
+    expect(1, NULL, "cut.npy: byte 0", "inspect cut.npy"); /* no mark, but a name: its reader says what is wrong */
+    write_text("cut.safetensors", "\x10\x7f\x01\x01\x01\x01\x01\x01{\"a\":");
+    expect(1, NULL, "cut.safetensors", "inspect cut.safetensors");
     write_text("empty", "");
     expect(1, NULL, "none of the formats", "inspect empty");
 }

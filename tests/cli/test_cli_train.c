@@ -57,6 +57,11 @@ static void show_and_explain_agree(void **state) {
     json_done(&a);
     json_done(&b);
     expect(0, "in all: ", "", "explain %s", slug);
+    b = json_of(*state, 0, "explain %s --time --json", slug);
+    assert_true(gy_json_real(
+        &b.doc, gy_json_get(&b.doc, gy_json_first(&b.doc, gy_json_get(&b.doc, 0, "steps")), "seconds"), &v));
+    assert_true(v > 0);
+    json_done(&b);
 }
 
 static void dry_run_writes_nothing(void **state) {
