@@ -151,6 +151,20 @@ static void a_full_standard_output_is_a_failure(void **state) {
     cli_done(&r);
 }
 
+static void out_of_memory_is_one_message(void **state) {
+    (void)state;
+    if (strstr(cli_program, "-san/") || strstr(cli_program, "-tsan/")) skip(); /* their shadow needs more than that */
+    cli_result r = cli_shell("ulimit -v 60000 && exec \"$GYRUS\" bench matmul --threads 1");
+    assert_int_equal(r.rc, 1);
+    assert_non_null(strstr(r.err, "gyrus bench: out of memory: "));
+    cli_done(&r);
+    r = cli_shell("ulimit -v 60000 && exec \"$GYRUS\" doctor --threads 1");
+    assert_int_equal(r.rc, 0); /* without peaks, with the rest */
+    assert_non_null(strstr(r.err, "warning: peaks are not measured: out of memory"));
+    assert_non_null(strstr(r.out, "matmul"));
+    cli_done(&r);
+}
+
 /* The figure promised is 10 ms; a loaded machine and a sanitizer build get more. */
 static void list_starts_at_once(void **state) {
     (void)state;
@@ -177,6 +191,7 @@ int main(void) {
         TEST(operators_can_be_explained),
         TEST(talk_goes_to_stderr_and_data_to_stdout),
         TEST(a_full_standard_output_is_a_failure),
+        TEST(out_of_memory_is_one_message),
         TEST(list_starts_at_once),
     };
     return cmocka_run_group_tests(tests, cli_group_setup, cli_group_teardown);
