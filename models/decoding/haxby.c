@@ -74,7 +74,7 @@ static const gy_option options[] = {
     INT(categories, 2, 64, "categories, when no data are open (show)"),
     REAL(delay, -1, 60, "seconds from event to response; -1: 4 for events.tsv, 0 for labelled volumes"),
     REAL(lr, 1e-8, 1, "largest learning rate; it falls along half a cosine"),
-    REAL(weight_decay, 0, 100, "penalty on matrices"),
+    REAL(weight_decay, 0, 100, "penalty on the weights of the linear path"),
     REAL(smooth, 0, 1, "weight of each neighbour in the average that the networks see; 0: none"),
     REAL(drop_in, 0, 0.95, "share of voxels hidden from the network while it learns"),
     REAL(drop, 0, 0.95, "share of hidden units dropped while it learns"),
@@ -116,12 +116,13 @@ static gy_t attend(gy_mod *m, const haxby_cfg *c, gy_t s, int64_t classes) {
     return gy_nn_linear(m, "out", h, classes, .init = {GY_INIT_ZEROS});
 }
 
-/* (2): x [B, V], neighbours [V, 6] (-1: none, which reads 0) -> [B, V] */
+/* (2): x [B, V], neighbours [V, 6] (-1: none, which reads 0) -> [B, V]. Voxels come first while whole rows are
+ * gathered, which is much faster than single numbers. */
 static gy_t smooth(gy_t x, gy_t neighbours, double a) {
-    gy_t ones = gy_full(x.g, GY_F32, GY_S(gy_dim(x, -1)), 1);
-    gy_t sum = gy_add(x, gy_scale(gy_sum(gy_gather(x, neighbours, 1), GY_AXES(-1)), a));
-    gy_t weight = gy_add(ones, gy_scale(gy_sum(gy_gather(ones, neighbours, 0), GY_AXES(-1)), a)); /* [V] */
-    return gy_div(sum, weight);
+    gy_t xt = gy_transpose(x), ones = gy_full(x.g, GY_F32, GY_S(gy_dim(xt, 0), 1), 1);
+    gy_t sum = gy_add(xt, gy_scale(gy_sum(gy_gather(xt, neighbours, 0), GY_AXES(1)), a));        /* [V, B] */
+    gy_t weight = gy_add(ones, gy_scale(gy_sum(gy_gather(ones, neighbours, 0), GY_AXES(1)), a)); /* [V, 1] */
+    return gy_transpose(gy_div(sum, weight));
 }
 
 /* The networks of one fold, their answers averaged; `fold` < 0: those trained on all runs. `loss` collects the
@@ -193,6 +194,10 @@ static int64_t runs_of(const gy_build *b) {
     return b->job ? ((const haxby_data *)b->job->data)->f.runs : 12;
 }
 
+static bool is_linear(const gy_state *p) {
+    return strstr(p->name, ".linear.weight") != NULL;
+}
+
 static void objective(gy_build *b) {
     const haxby_cfg *c = b->cfg;
     int64_t voxels, classes, folds = runs_of(b) + 1, n = c->batch;
@@ -206,8 +211,9 @@ static void objective(gy_build *b) {
         (void)fold_answer(b->m, c, f < folds - 1 ? f : -1, smooth(xf, near, c->smooth), classes, target, &sum);
     }
     gy_output(gy_scale(sum, 1.0 / (double)(folds * c->members)), "loss");
-    /* The penalty goes through the gradient (not AdamW's): then the linear path alone would end as ridge regression. */
-    gy_optim_adam(b->m->g, b->m->store, sum, .weight_decay = c->weight_decay, .decays = gy_decays_matrices);
+    /* Only the linear path is penalised: the correction has dropout, and a penalty that suits the one kills the other.
+     * The penalty goes through the gradient (not AdamW's): then the linear path alone would end as ridge regression. */
+    gy_optim_adam(b->m->g, b->m->store, sum, .weight_decay = c->weight_decay, .decays = is_linear);
 }
 
 /* ---- data ---------------------------------------------------------------------------------------- */
