@@ -17,10 +17,9 @@ else
 fi
 
 rm -rf "$out"
-"$gyrus" train haxby "$@" --seed 1 --out "$out"
-"$gyrus" eval "$out" >"$out/metrics.txt"
+metrics=$("$gyrus" train haxby "$@" --seed 1 --out "$out")
 
-value() { awk -v m="$1" '$1 == m { printf "%.3f", $2 }' "$out/metrics.txt"; }
+value() { echo "$metrics" | awk -v m="$1" '$1 == m { printf "%.3f", $2 }'; }
 row() { printf '%-34s %8s  %8s  %8s\n' "$1" "$2" "$3" "$4"; }
 echo
 if [ $real = 1 ]; then

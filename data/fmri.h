@@ -16,6 +16,9 @@
 
 #include "../io/formats/nifti.h"
 
+/* Most runs (each is held out once) and categories. */
+enum { GY_FMRI_RUNS = 256, GY_FMRI_CLASSES = 64 };
+
 typedef struct gy_fmri {
     gy_ctx *ctx;
     int64_t volumes, voxels, runs, classes;
@@ -43,7 +46,8 @@ typedef struct gy_fmri_args {
 
 /* Reads a folder and prepares it. Refused, by name: no image, no mask, no labels; a mask on another grid or an empty
  * one; as many labels as there are not volumes; NaN or Inf inside the mask; fewer than two runs; fewer than two
- * categories; a category that some run lacks. Warned: voxels that do not vary (left out), overlapping events. */
+ * categories; more than GY_FMRI_RUNS and GY_FMRI_CLASSES; a category that some run lacks. Warned: voxels that do not
+ * vary (left out), overlapping events. */
 gy_status gy_fmri_open(gy_ctx *ctx, const char *dir, gy_fmri_args args, gy_fmri *out) GY_MUST_CHECK;
 void gy_fmri_free(gy_fmri *f); /* all-zero is fine */
 
@@ -61,16 +65,24 @@ bool gy_detrend_scale(float *v, int64_t n, int64_t stride);
 /* Values, one a voxel, as a volume of f's grid (0 outside the mask), written as NIfTI. values [maps, voxels]. */
 gy_status gy_fmri_write_map(const gy_fmri *f, const char *path, const double *values, int64_t maps) GY_MUST_CHECK;
 
+/* ---- fmri_design.c ---- */
+
+/* *out [voxels, 6]: the voxels that share a face with each (x-, x+, y-, y+, z-, z+), -1 where there is none in the
+ * data. Owned by the caller. */
+gy_status gy_fmri_neighbours(const gy_fmri *f, int64_t **out) GY_MUST_CHECK;
+/* Deals the labels of each run anew to its blocks: labels no longer say what was shown. */
+void gy_fmri_deal_labels(gy_fmri *f, uint64_t seed);
+/* Replaces every voxel of a volume by the mean of the volume: the level of the response stays, its pattern goes. */
+void gy_fmri_level_only(gy_fmri *f);
+
 /* ---- generated data with known truth (synthfmri.c) ---- */
 
 typedef struct gy_synthfmri_args {
     int64_t runs, classes, blocks, block_volumes; /* 0: 12, 8, one block a class and run, 9 volumes a block */
-    double signal; /* response of an informative voxel in standard deviations of the noise; 0: 0.8 */
+    double signal; /* response of an informative voxel in standard deviations of the noise */
     double offset; /* size of a constant that differs by run and voxel (scanner gain); removed by scaling */
-    bool shuffle;  /* labels drawn without regard to the response: nothing can be decoded */
 } gy_synthfmri_args;
 /* A slice of 40 x 20 voxels, an oval mask, rest between blocks, noise with memory from volume to volume and
  * smooth in space. Each category drives a patch of its own; the truth is in out->truth. Same seed, same bits. */
 gy_status gy_synthfmri(gy_ctx *ctx, uint64_t seed, gy_synthfmri_args args, gy_fmri *out) GY_MUST_CHECK;
-/* The same as files: bold.nii.gz, mask.nii.gz, attributes.txt, attributes_literal.txt in `dir` (tests, examples). */
 #endif

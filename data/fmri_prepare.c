@@ -187,6 +187,10 @@ static gy_status check_design(const gy_fmri *f) {
     if (f->classes < 2)
         return gy_fail(f->ctx, GY_ERR_USAGE, "%s: %" PRId64 " categor%s: expected two or more to tell apart", f->name,
                        f->classes, f->classes == 1 ? "y" : "ies");
+    if (f->runs > GY_FMRI_RUNS || f->classes > GY_FMRI_CLASSES)
+        return gy_fail(f->ctx, GY_ERR_UNSUPPORTED,
+                       "%s: %" PRId64 " runs and %" PRId64 " categories; at most %d and %d are handled", f->name,
+                       f->runs, f->classes, GY_FMRI_RUNS, GY_FMRI_CLASSES);
     for (int64_t r = 0; r < f->runs; r++)
         for (int64_t c = 0; c < f->classes; c++) {
             bool found = false;

@@ -111,7 +111,6 @@ gy_status gy_synthfmri(gy_ctx *ctx, uint64_t seed, gy_synthfmri_args a, gy_fmri 
     if (!a.classes) a.classes = 8;
     if (!a.blocks) a.blocks = 1;
     if (!a.block_volumes) a.block_volumes = 9;
-    if (a.signal == 0) a.signal = 0.8;
     if (a.classes < 1 || a.classes > 64 || a.blocks < 1 || a.blocks > 8 || a.runs < 1 || a.block_volumes < 1)
         return gy_fail(ctx, GY_ERR_USAGE,
                        "generated fMRI: expected 1 to 64 classes, 1 to 8 blocks, runs and volumes >= 1");
@@ -147,7 +146,5 @@ gy_status gy_synthfmri(gy_ctx *ctx, uint64_t seed, gy_synthfmri_args a, gy_fmri 
     gy_rng_init(&rng, seed, "synthfmri");
     for (int64_t r = 0; r < a.runs; r++) design(out, &rng, r, run_volumes, &a);
     series(out, &rng, &a);
-    /* A second, independent design in place of the one that drove the voxels. */
-    for (int64_t r = 0; a.shuffle && r < a.runs; r++) design(out, &rng, r, run_volumes, &a);
     return gy_fmri_prepare(out, NULL) == GY_OK ? GY_OK : (gy_fmri_free(out), gy_error_status(ctx));
 }

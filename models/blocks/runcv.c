@@ -162,7 +162,7 @@ double gy_runcv_accuracy(const gy_runcv_data *d, const double *score, int64_t of
 double gy_runcv_block_accuracy(const gy_runcv_data *d, const double *score) {
     int64_t right = 0, n = 0;
     for (int64_t i = 0; i < d->n;) {
-        double sum[64] = {0};
+        double sum[64] = {0}; /* data/fmri.h refuses more classes */
         int64_t first = i;
         for (; i < d->n && d->block[i] == d->block[first]; i++)
             for (int64_t c = 0; c < d->classes && c < 64; c++) sum[c] += score[i * d->classes + c];

@@ -46,10 +46,10 @@ typedef struct haxby_cfg {
     {                                                                                                                  \
         .arch = arch_, .hidden = hidden_, .tokens = 8, .members = members_, .batch = 96, .steps = steps_,              \
         .permutations = 999, .voxels = 530, .categories = 8, .delay = -1, .lr = 2e-3, .weight_decay = 0.3,             \
-        .smooth = 0.25, .drop_in = 0.3, .drop = 0.8, .ridge = 1, .signal = 1                                           \
+        .smooth = 0.25, .drop_in = 0.5, .drop = 0.9, .ridge = 1, .signal = 1                                           \
     }
-static const haxby_cfg tiny = CONFIG("mlp", 64, 3, 150), paper = CONFIG("mlp", 256, 8, 400),
-                       transformer = CONFIG("transformer", 32, 3, 150);
+static const haxby_cfg tiny = CONFIG("mlp", 64, 2, 250), paper = CONFIG("mlp", 256, 8, 400),
+                       transformer = CONFIG("transformer", 16, 2, 250);
 static const gy_config configs[] = {{"tiny", "small networks: the demo", &tiny},
                                     {"paper", "wide networks, more of them, longer training", &paper},
                                     {"transformer", "tokens read out of the voxels, one attention block", &transformer},
@@ -218,50 +218,6 @@ static void objective(gy_build *b) {
 
 /* ---- data ---------------------------------------------------------------------------------------- */
 
-/* Labels of the blocks of each run dealt anew, or the pattern flattened: what --ablate breaks. */
-static void ablate(gy_fmri *f, const char *what, uint64_t seed) {
-    gy_rng rng;
-    gy_rng_init(&rng, seed, "ablation");
-    bool shuffle = strcmp(what, "shuffle") == 0;
-    for (int64_t r = 0; shuffle && r < f->runs; r++) {
-        int64_t order[4096], n = 0, first = -1;
-        for (int64_t i = 0; i < f->volumes; i++)
-            if (f->run[i] == r && (first < 0 || f->block[i] != first + n - 1) && n < 4096) {
-                if (first < 0) first = f->block[i];
-                order[n++] = f->label[i];
-            }
-        gy_rng_shuffle(&rng, order, n);
-        for (int64_t i = 0; i < f->volumes; i++)
-            if (f->run[i] == r && f->block[i] - first < n) f->label[i] = order[f->block[i] - first];
-    }
-    for (int64_t i = 0; strcmp(what, "pattern") == 0 && i < f->volumes; i++) {
-        double mean = 0;
-        for (int64_t v = 0; v < f->voxels; v++) mean += (double)f->x[i * f->voxels + v] / (double)f->voxels;
-        for (int64_t v = 0; v < f->voxels; v++) f->x[i * f->voxels + v] = (float)mean;
-    }
-}
-
-static gy_status find_neighbours(const gy_fmri *f, int64_t **out) {
-    const int64_t *dim = f->grid.dim, step[3] = {1, dim[0], dim[0] * dim[1]}, n = step[2] * dim[2];
-    int64_t *at = gy_malloc(f->ctx, (size_t)n * sizeof *at);
-    *out = gy_malloc(f->ctx, (size_t)(6 * f->voxels) * sizeof **out);
-    if (!at || !*out) {
-        gy_free(f->ctx, at);
-        gy_free(f->ctx, *out);
-        return GY_ERR_NOMEM;
-    }
-    for (int64_t i = 0; i < n; i++) at[i] = -1;
-    for (int64_t v = 0; v < f->voxels; v++) at[f->voxel[v]] = v;
-    for (int64_t v = 0; v < f->voxels; v++)
-        for (int axis = 0; axis < 3; axis++) {
-            int64_t here = f->voxel[v], place = here / step[axis] % dim[axis];
-            (*out)[6 * v + 2 * axis] = place > 0 ? at[here - step[axis]] : -1;
-            (*out)[6 * v + 2 * axis + 1] = place < dim[axis] - 1 ? at[here + step[axis]] : -1;
-        }
-    gy_free(f->ctx, at);
-    return GY_OK;
-}
-
 static void close_data(gy_job *j) {
     haxby_data *d = j->data;
     if (!d) return;
@@ -280,13 +236,14 @@ static gy_status open_data(gy_job *j) {
         j->data_path
             ? gy_fmri_open(j->ctx, j->data_path, (gy_fmri_args){.delay = c->delay, .classes = c->classes}, &d->f)
             : gy_synthfmri(j->ctx, j->seed, (gy_synthfmri_args){.signal = c->signal, .offset = 3}, &d->f);
-    if (s == GY_OK) s = find_neighbours(&d->f, &d->neighbour);
+    if (s == GY_OK) s = gy_fmri_neighbours(&d->f, &d->neighbour);
     if (s != GY_OK) {
         gy_fmri_free(&d->f);
         gy_free(j->ctx, d);
         return s;
     }
-    if (j->ablate) ablate(&d->f, j->ablate, j->seed);
+    if (j->ablate && strcmp(j->ablate, "shuffle") == 0) gy_fmri_deal_labels(&d->f, j->seed);
+    if (j->ablate && strcmp(j->ablate, "pattern") == 0) gy_fmri_level_only(&d->f);
     j->data = d;
     j->batch = c->batch;
     if (!j->steps) j->steps = c->steps;
@@ -336,14 +293,14 @@ static gy_status network_scores(gy_job *j, double *score) {
     gy_graph *g = gy_graph_new(j->ctx);
     if (!g) return GY_ERR_NOMEM;
     gy_mod m = gy_mod_make(g, j->store, j->seed, false);
-    gy_t x = gy_input(g, "voxels", GY_F32, GY_S(f->runs, most, f->voxels)), out[4096];
+    gy_t x = gy_input(g, "voxels", GY_F32, GY_S(f->runs, most, f->voxels)), out[GY_FMRI_RUNS];
     gy_t near = neighbours(&m, j, f->voxels);
     for (int64_t r = 0; r < f->runs; r++) {
         gy_t xr = gy_reshape(gy_slice(x, 0, r, r + 1), most, f->voxels);
         gy_t z = fold_answer(&m, c, r, smooth(xr, near, c->smooth), f->classes, GY_NONE, NULL);
-        out[r % 4096] = gy_log_softmax(gy_scale(z, SHARPNESS), -1);
+        out[r] = gy_log_softmax(gy_scale(z, SHARPNESS), -1);
     }
-    gy_output(gy_stack(0, f->runs < 4096 ? f->runs : 4096, out), "score");
+    gy_output(gy_stack(0, f->runs, out), "score");
     gy_plan *p = gy_compile(g, (gy_plan_args){0});
     gy_status s = p ? GY_OK : gy_error_status(j->ctx);
     for (int64_t i = 0, first = 0; p && i < f->volumes; i++) {
@@ -399,35 +356,53 @@ static gy_status panels(gy_job *j, void *report) {
 
 /* ---- the claim ----------------------------------------------------------------------------------- */
 
-/* On generated data whose informative voxels are known: networks tell the eight categories of runs that they have not
- * seen apart, no worse than the linear classifier, above what permuted labels reach; and the pattern lies where the
- * truth is. */
+/* What the mean level of a volume tells by itself: the ridge on one number a volume. */
+static gy_status level_accuracy(gy_ctx *ctx, const gy_fmri *f, double *accuracy) {
+    gy_runcv_data d = gy_runcv_view(f);
+    gy_runcv_ridge r = {0};
+    float *level = gy_calloc(ctx, (size_t)f->volumes, sizeof *level);
+    double *score = gy_calloc(ctx, (size_t)(f->volumes * f->classes), sizeof *score);
+    gy_status s = level && score ? GY_OK : GY_ERR_NOMEM;
+    for (int64_t i = 0; s == GY_OK && i < f->volumes * f->voxels; i++)
+        level[i / f->voxels] += f->x[i] / (float)f->voxels;
+    d.p = 1;
+    d.x = level;
+    if (s == GY_OK) s = gy_runcv_ridge_fit(ctx, &d, 1, &r);
+    if (s == GY_OK) {
+        gy_runcv_ridge_predict(&r, d.classes, d.label, score);
+        *accuracy = gy_runcv_accuracy(&d, score, -1);
+    }
+    gy_runcv_ridge_free(&r);
+    gy_free(ctx, level);
+    gy_free(ctx, score);
+    return s;
+}
+
+/* The paper's claim on generated data whose informative voxels are known: the pattern of the response tells the
+ * categories of held-out runs apart where its level does not (the baseline), more than relabelling ever does, and the
+ * decoder's map is stronger where the truth is than elsewhere. */
 static gy_status claim(gy_job *j, gy_claim *out) {
     gy_metrics m = {0};
     gy_status s = gy_job_open(j);
     if (s == GY_OK) s = gy_job_train(j);
     if (s == GY_OK) s = evaluate(j, &m);
+    if (s == GY_OK) s = level_accuracy(j->ctx, &((haxby_data *)j->data)->f, &out->baseline);
     if (s != GY_OK) return s;
     const haxby_data *d = j->data;
-    double inside = 0, outside = 0, n_inside = 0, n_outside = 0;
+    double sum[2] = {0}, n[2] = {0}; /* outside, inside the informative voxels */
     for (int64_t v = 0; v < d->f.voxels && d->f.truth; v++) {
-        double a = fabs(d->result.pattern[v]);
-        if (d->f.truth[v])
-            inside += a, n_inside++;
-        else
-            outside += a, n_outside++;
+        sum[d->f.truth[v]] += fabs(d->result.pattern[v]);
+        n[d->f.truth[v]]++;
     }
-    double located = n_inside > 0 && n_outside > 0 && outside > 0 ? inside / n_inside / (outside / n_outside) : 0;
-    double value = gy_metric_get(&m, "accuracy"), linear = gy_metric_get(&m, "accuracy_linear");
-    double p = gy_metric_get(&m, "permutation_p");
+    double located = sum[0] > 0 && n[1] > 0 ? sum[1] / n[1] / (sum[0] / n[0]) : 0;
     out->metric = "held-out volume accuracy, 8 categories";
-    out->value = value;
-    out->baseline = linear;
+    out->value = gy_metric_get(&m, "accuracy");
     out->threshold = 0.35;
     out->chance = 1.0 / (double)d->f.classes;
     out->details = m;
     gy_metric_add(&out->details, "pattern_inside_over_outside", located, 1, "");
-    out->pass = value >= out->threshold && value >= linear - 0.02 && p < 0.01;
+    out->pass = out->value >= out->threshold && out->value >= out->baseline + 0.15 &&
+                gy_metric_get(&m, "permutation_p") < 0.01 && (!d->f.truth || located > 1.3);
     return GY_OK;
 }
 
