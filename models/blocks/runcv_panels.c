@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* What every panel needs. */
@@ -205,28 +206,50 @@ static gy_status permutations(const study *s) {
 
 /* ---- the map --------------------------------------------------------------------------------------- */
 
+static int by_size(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* The magnitude that `share` of the voxels stay below. */
+static gy_status quantile(const study *s, double share, double *out) {
+    int64_t n = s->f->voxels;
+    double *size = gy_malloc(s->f->ctx, (size_t)n * sizeof *size);
+    if (!size) return GY_ERR_NOMEM;
+    for (int64_t v = 0; v < n; v++) size[v] = fabs(s->r->pattern[v]);
+    qsort(size, (size_t)n, sizeof *size, by_size);
+    *out = size[(int64_t)(share * (double)(n - 1))];
+    gy_free(s->f->ctx, size);
+    return GY_OK;
+}
+
 static gy_status map(const study *s) {
     const gy_fmri *f = s->f;
     const int64_t *dim = f->grid.dim;
-    char orientation[4], title[200], caption[700], label[160];
+    char orientation[4], title[200], caption[1000], label[160];
     gy_nifti_orientation(&f->grid, orientation);
     if (strchr(orientation, '?'))
         return gy_report_explain(s->report, "map",
                                  "the image does not say where left and right are, so no picture of it is drawn; the "
                                  "map is in `weights.nii.gz`");
+    double threshold = 0;
+    gy_status found = quantile(s, 0.6, &threshold);
+    if (found != GY_OK) return found;
     float *values = gy_malloc(f->ctx, (size_t)(dim[0] * dim[1] * dim[2]) * sizeof *values);
     if (!values) return GY_ERR_NOMEM;
     for (int64_t i = 0; i < dim[0] * dim[1] * dim[2]; i++) values[i] = NAN;
     for (int64_t v = 0; v < f->voxels; v++) values[f->voxel[v]] = (float)s->r->pattern[v];
     const char *a = f->class_name[s->r->pair[0]], *b = f->class_name[s->r->pair[1]];
     snprintf(title, sizeof title, "Where %s and %s differ", a, b);
-    snprintf(label, sizeof label, "pattern, %.40s minus %.40s", a, b);
-    snprintf(caption, sizeof caption,
-             "How each voxel moves when the linear decoder, fitted on all runs, says %s rather than %s: positive "
-             "voxels answer more to %s, negative ones more to %s. Computed as cov(X) w / var(X w) from the weights w, "
-             "because weights themselves also serve to cancel noise (Haufe et al. 2014). Background: the mean "
-             "functional image. The same numbers are in `weights.nii.gz`, in the space of the input.",
-             a, b, a, b);
+    snprintf(label, sizeof label, "%.30s minus %.30s", a, b);
+    snprintf(
+        caption, sizeof caption,
+        "How each voxel moves when the linear decoder, fitted on all runs, says %s rather than %s: positive "
+        "voxels answer more to %s, negative ones more to %s. Computed as cov(X) w / var(X w) from the weights w, "
+        "because weights themselves also serve to cancel noise (Haufe et al. 2014). In standard "
+        "deviations of the signal for one unit of the decoder's answer. The strongest 40 %% of the voxels are drawn "
+        "over the mean functional image; all are in `weights.nii.gz`, in the space of the input.",
+        a, b, a, b);
     /* a single slice is shown face on, whichever way it was cut */
     gy_plane plane = GY_PLANE_AXIAL;
     int64_t flat = 2, n;
@@ -248,7 +271,8 @@ static gy_status map(const study *s) {
                    .map = values,
                    .dim = {dim[0], dim[1], dim[2]},
                    .orientation = orientation,
-                   .value = {.label = label, .unit = "standard deviations of the signal for one unit of the decoder"},
+                   .value = {.label = label, .unit = "sd"},
+                   .threshold = threshold,
                    .plane = plane,
                    .n_slices = n};
     c.head.side = GY_SIDE_BOTH;
