@@ -35,7 +35,7 @@ typedef struct config {
     int64_t pooled, hidden, rank, blocks, image, text;
     double drop_embedder, drop_translator, tau, mse_weight;
     int64_t batch, steps, adapt_steps, trials, adapt_trials, tests, world;
-    double lr, warmup, weight_decay;
+    double lr, adapt_lr, warmup, weight_decay;
 } config;
 
 #define INT(n, lo, hi, help)                                                                                           \
@@ -68,6 +68,7 @@ static const gy_option options[] = {TEXT(subjects, "numbers of the subjects trai
                                     INT(tests, 50, 1e6, "held-out stimuli"),
                                     INT(world, 0, 1e6, "number of the generated world (its brains and meanings)"),
                                     REAL(lr, 0, 10, "largest learning rate of the one-cycle schedule"),
+                                    REAL(adapt_lr, 0, 10, "the same of reset-tuning"),
                                     REAL(warmup, 1e-6, 0.9, "share of the steps in which it rises"),
                                     REAL(weight_decay, 0, 1, "of matrices"),
                                     {NULL}};
@@ -94,6 +95,7 @@ static const config tiny = {.subjects = "0,1,2",
                             .adapt_trials = 100,
                             .tests = 300,
                             .lr = 1e-3,
+                            .adapt_lr = 1e-3,
                             .warmup = 0.1,
                             .weight_decay = 0.01};
 /* Section 4.1 and the official code: NSD subjects 1, 2, 5, 7; CLIP tokens 257 x 768 and 77 x 768. */
@@ -116,6 +118,7 @@ static const config paper = {.subjects = "1,2,5,7",
                              .adapt_trials = 500,
                              .tests = 300,
                              .lr = 1.5e-4,
+                             .adapt_lr = 1.5e-4,
                              .warmup = 2.0 / 600,
                              .weight_decay = 0.01};
 static const gy_config configs[] = {
@@ -389,8 +392,9 @@ static void repeat(float *out, const float *e, int64_t n) {
     for (int64_t i = 0; i < n; i += GY_WORLD_SEMANTIC) memcpy(out + i, e, GY_WORLD_SEMANTIC * sizeof *e);
 }
 
-/* Trials of one subject at the batch's `place`. */
-static void fill(const gy_job *j, gy_plan *p, int64_t place, const gy_cohort_member *who, const int64_t *row) {
+/* Trials of one subject at the batch's `place`. Each pass over the stimuli takes the next of their repeats. */
+static void fill(const gy_job *j, gy_plan *p, int64_t place, const gy_cohort_member *who, int64_t step,
+                 const int64_t *row) {
     const config *c = j->cfg;
     char name[32];
     snprintf(name, sizeof name, "voxels.%d", (int)who->id);
@@ -398,7 +402,8 @@ static void fill(const gy_job *j, gy_plan *p, int64_t place, const gy_cohort_mem
     float *x = gy_plan_input(p, name), *image = gy_plan_input(p, "image"), *text = gy_plan_input(p, "text");
     for (int64_t i = 0; i < j->batch; i++) {
         int64_t at = place * j->batch + i, from = row[i] * GY_WORLD_SEMANTIC;
-        memcpy(x + i * v, who->y + row[i] * v, (size_t)v * sizeof *x);
+        int64_t repeat_index = (step * j->batch + i) / who->trials % REPEATS;
+        memcpy(x + i * v, who->y + (row[i] * REPEATS + repeat_index) * v, (size_t)v * sizeof *x);
         repeat(image + at * c->image, who->train.clip_image + from, c->image);
         repeat(text + at * c->text, who->train.clip_text + from, c->text);
     }
@@ -421,7 +426,7 @@ static gy_status batch(gy_job *j, gy_plan *p, int64_t phase, int64_t step) {
         char name[64];
         snprintf(name, sizeof name, "order.%" PRId64, m->id);
         gy_epoch_rows(j->seed, name, m->trials, step, j->batch, row + j->batch, row);
-        fill(j, p, i, m, row);
+        fill(j, p, i, m, step, row);
     }
     gy_free(j->ctx, row);
     float *from = gy_plan_input(p, "cycle_from"), *to = gy_plan_input(p, "cycle_to");
@@ -450,7 +455,7 @@ static int64_t phase_of(const gy_job *j, int64_t step) {
 static double rate(const gy_job *j, int64_t phase, int64_t step) {
     const config *c = j->cfg;
     gy_schedule s = {.kind = GY_SCHEDULE_ONE_CYCLE,
-                     .lr = c->lr,
+                     .lr = phase ? c->adapt_lr : c->lr,
                      .total = phase ? c->adapt_steps : c->steps,
                      .pct_start = c->warmup,
                      .final_div = 100};
@@ -550,8 +555,8 @@ static gy_status sub_job(const gy_job *j, const config *c, uint64_t seed, gy_job
 }
 
 /* Subject k of the roster alone, with n trials: what MindBridge is compared with. */
-static gy_status alone(const gy_job *j, const config *base, int64_t k, int64_t trials, int64_t steps, uint64_t seed,
-                       double *top1) {
+static gy_status alone(const gy_job *j, const config *base, int64_t k, int64_t trials, int64_t steps, double lr,
+                       uint64_t seed, double *top1) {
     roster r = who(base);
     config c = *base;
     gy_job one;
@@ -560,6 +565,7 @@ static gy_status alone(const gy_job *j, const config *base, int64_t k, int64_t t
     c.newcomer_size = 0;
     c.trials = c.adapt_trials = trials;
     c.steps = steps;
+    c.lr = lr;
     gy_status s = sub_job(j, &c, seed, &one);
     if (s == GY_OK) s = gy_job_train(&one);
     if (s == GY_OK) s = retrieval(&one, 0, top1);
@@ -610,7 +616,7 @@ static gy_status evaluate(gy_job *j, gy_metrics *out) {
         gy_metric_add(out, "synthesis_r", mean, 0, "r");
     }
     if (s == GY_OK && f->tuned) {
-        s = alone(j, c, r.n, c->adapt_trials, c->adapt_steps, j->seed, &f->scratch);
+        s = alone(j, c, r.n, c->adapt_trials, c->adapt_steps, c->adapt_lr, j->seed, &f->scratch);
         snprintf(name, sizeof name, "top1_of_50.newcomer%" PRId64 ".from_scratch", c->newcomer);
         gy_metric_add(out, name, f->scratch, 1.0 / POOL_50, "accuracy");
     }
@@ -639,7 +645,7 @@ static gy_status claim(gy_job *j, gy_claim *out) {
     if (s == GY_OK) s = gy_job_train(&multi);
     for (int64_t k = 0; s == GY_OK && k < r.n; k++) { /* (A) */
         s = retrieval(&multi, k, &top1[k]);
-        if (s == GY_OK) s = alone(j, &c, k, c.trials, c.steps, j->seed, &single[k]);
+        if (s == GY_OK) s = alone(j, &c, k, c.trials, c.steps, c.lr, j->seed, &single[k]);
         mean_multi += top1[k] / (double)r.n;
         mean_single += single[k] / (double)r.n;
         lowest = fmin(lowest, top1[k]);
@@ -651,7 +657,7 @@ static gy_status claim(gy_job *j, gy_claim *out) {
         uint64_t seed = j->seed + 1000 * (uint64_t)(1 + i % SAMPLES);
         double a, b;
         s = adapted(j, &multi, &c, sizes[i / SAMPLES], seed, j->ablate, &a);
-        if (s == GY_OK) s = alone(j, &c, r.n, sizes[i / SAMPLES], c.adapt_steps, seed, &b);
+        if (s == GY_OK) s = alone(j, &c, r.n, sizes[i / SAMPLES], c.adapt_steps, c.adapt_lr, seed, &b);
         if (s != GY_OK) break;
         tuned[i / SAMPLES] += a / SAMPLES;
         scratch[i / SAMPLES] += b / SAMPLES;
