@@ -15,8 +15,8 @@
  * Diffusion, which turns the embeddings into pictures, is no part of this file. */
 #include "../../core/gyrus.h"
 #include "../../data/cohort.h"
-#include "../../io/report/html.h"
 #include "../blocks/measures.h"
+#include "../blocks/panels.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -686,61 +686,40 @@ static gy_status claim(gy_job *j, gy_claim *out) {
 
 /* ---- the report ---- */
 
-static gy_figure_head head(const gy_job *j, const char *title, const char *caption, const char *alt,
-                           char command[160]) {
-    snprintf(command, 160, "gyrus train mindbridge --config %s --seed %" PRIu64, j->config_name, j->seed);
-    return (gy_figure_head){.title = title,
-                            .caption = caption,
-                            .alt = alt,
-                            .command = command,
-                            .n = cohort(j)->test.n,
-                            .n_of = "held-out stimuli",
-                            .chance = gy_chance_at(1.0 / POOL_50),
-                            .side = GY_SIDE_NONE};
-}
-
-static gy_status bars(const gy_job *j, gy_report *report, const char *panel, gy_figure_head h, const gy_bar *bar,
-                      int64_t n) {
-    gy_figure f;
-    gy_bar_chart chart = {.head = h,
-                          .label = "model",
-                          .y = {.label = "top-1 of 50", .unit = "share right", .lo = 0, .hi = 1},
-                          .bars = bar,
-                          .n_bars = n};
-    gy_status s = gy_figure_bars(j->ctx, &chart, &f);
-    if (s != GY_OK) return s;
-    s = gy_report_figure(report, panel, &f);
-    gy_figure_free(j->ctx, &f);
-    return s;
-}
-
-static gy_status synthesis_histogram(const gy_job *j, gy_report *report, gy_figure_head h) {
-    const findings *f = &((const lab *)j->data)->found;
-    if (!f->r) return gy_report_explain(report, "synthesis", "one subject alone has nobody to be synthesised from");
-    double *r = gy_malloc(j->ctx, (size_t)f->n_r * sizeof *r);
-    if (!r) return GY_ERR_NOMEM;
-    for (int64_t i = 0; i < f->n_r; i++) r[i] = f->r[i];
-    h.n = f->n_r;
-    h.n_of = "pooled voxels";
-    h.chance = gy_chance_at(0);
-    gy_figure figure;
-    gy_histogram chart = {
-        .head = h, .x = {.label = "correlation with the true response", .unit = "r"}, .values = r, .n_values = f->n_r};
-    gy_status s = gy_figure_histogram(j->ctx, &chart, &figure);
-    if (s == GY_OK) {
-        s = gy_report_figure(report, "synthesis", &figure);
-        gy_figure_free(j->ctx, &figure);
-    }
-    gy_free(j->ctx, r);
-    return s;
-}
-
 static gy_status panels(gy_job *j, void *report) {
     const findings *f = &((const lab *)j->data)->found;
     const gy_cohort *all = cohort(j);
-    gy_bar bar[MAX_SUBJECTS];
-    char name[MAX_SUBJECTS][32], command[160];
-    int64_t n = f->tuned ? all->n - 1 : who(j->cfg).n;
+    int64_t n = who(j->cfg).n;
+    char name[MAX_SUBJECTS][32];
+    const char *names[MAX_SUBJECTS];
+    gy_panel found = {.panel = "retrieval",
+                      .title = "Finding the picture that was seen",
+                      .caption = "Of 50 pictures, the model picks the one whose embedding is nearest to what it read "
+                                 "from the brain. Guessing is right once in 50; scenes that look alike set a ceiling "
+                                 "below 1.",
+                      .alt = "Bars: share of right picks for each subject",
+                      .label = "top-1 of 50",
+                      .unit = "share right",
+                      .hi = 1,
+                      .n = all->test.n,
+                      .n_of = "held-out stimuli",
+                      .chance = 1.0 / POOL_50};
+    gy_panel made = {.panel = "synthesis",
+                     .title = "One brain's responses made from another's",
+                     .caption = "Responses of the second subject, built from the first subject's trials, against its "
+                                "true noiseless responses to the same new pictures; one correlation a pooled voxel. "
+                                "Voxels near 0 include those that see nothing.",
+                     .alt = "Histogram of correlations over voxels",
+                     .label = "correlation with the true response",
+                     .unit = "r",
+                     .n = f->n_r,
+                     .n_of = "pooled voxels"};
+    gy_panel tuned = found;
+    tuned.panel = "adaptation";
+    tuned.title = "A newcomer with few trials";
+    tuned.caption = "Reset-tuning trains a new embedder and builder before the frozen translator; from scratch, all is "
+                    "trained on the newcomer's trials alone. Same trials, same number of steps.";
+    tuned.alt = "Two bars: reset-tuned and from scratch";
     gy_report_plan(report, "retrieval", "how well each subject's responses point at the picture that was seen");
     gy_report_plan(report, "synthesis", "whether one brain's responses can be made from another's");
     gy_report_plan(report, "adaptation", "what the shared model gives a newcomer with few trials");
@@ -751,34 +730,17 @@ static gy_status panels(gy_job *j, void *report) {
                 "truth is known: which voxels see colour in a place, which see meaning, which see nothing.");
     for (int64_t k = 0; k < n; k++) {
         snprintf(name[k], sizeof name[k], "subject %" PRId64, all->member[k].id);
-        bar[k] = (gy_bar){.name = name[k], .value = f->top1[k]};
+        names[k] = name[k];
     }
-    gy_status s =
-        bars(j, report, "retrieval",
-             head(j, "Finding the picture that was seen",
-                  "Of 50 pictures, the model's embedding of a brain response picks the one whose embedding is "
-                  "nearest. Guessing is right once in 50. Scenes that look alike set a ceiling below 1.",
-                  "Bars: share of right picks for each subject", command),
-             bar, n);
+    gy_status s = gy_panel_bars(j, report, &found, n, names, f->top1);
     if (s == GY_OK)
-        s = synthesis_histogram(
-            j, report,
-            head(j, "One brain's responses made from another's",
-                 "Responses of the second subject, built from the first subject's trials, against its true noiseless "
-                 "responses to the same new pictures; one correlation a pooled voxel. Voxels near 0 include those that "
-                 "see nothing.",
-                 "Histogram of correlations over voxels", command));
-    if (s == GY_OK && !f->tuned)
-        s = gy_report_explain(report, "adaptation", "this run has no newcomer, or ended before reset-tuning began");
-    if (s == GY_OK && f->tuned) {
-        gy_bar two[] = {{.name = "reset-tuned", .value = f->top1[n]}, {.name = "from scratch", .value = f->scratch}};
-        s = bars(j, report, "adaptation",
-                 head(j, "A newcomer with few trials",
-                      "Reset-tuning trains a new embedder and builder before the frozen translator; from scratch, all "
-                      "is trained on the newcomer's trials alone. Same trials, same number of steps.",
-                      "Two bars: reset-tuned and from scratch", command),
-                 two, 2);
-    }
+        s = f->r ? gy_panel_histogram(j, report, &made, f->n_r, f->r)
+                 : gy_report_explain(report, "synthesis", "one subject alone has nobody to be synthesised from");
+    if (s == GY_OK)
+        s = f->tuned ? gy_panel_bars(j, report, &tuned, 2, (const char *[]){"reset-tuned", "from scratch"},
+                                     (double[]){f->top1[n], f->scratch})
+                     : gy_report_explain(report, "adaptation",
+                                         "this run has no newcomer, or ended before reset-tuning began");
     gy_report_term(report, "pooled voxel",
                    "the largest of a few neighbouring voxels; brains of any size become one length");
     gy_report_term(report, "top-1 of 50", "the share of trials whose own picture is the nearest of 50");
@@ -809,7 +771,7 @@ const gy_model_def gy_model_mindbridge = {
     .slug = "mindbridge",
     .family = "decoding",
     .equations = equations,
-    .title = "MindBridge: cross-subject brain decoding with one model",
+    .title = "Cross-subject brain decoding with one model",
     .cite = "S. Wang, S. Liu, Z. Tan, X. Wang, CVPR 2024, arXiv:2404.07850",
     .job = "fMRI responses of any of several subjects -> image and text embeddings, by one model that also adapts to a "
            "newcomer",
