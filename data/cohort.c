@@ -12,18 +12,18 @@ static gy_status make(gy_cohort *c, gy_cohort_member *m, const gy_cohort_args *a
     gy_voxels count = {.low = m->voxels / 4, .high = m->voxels - 2 * (m->voxels / 4), .noise = m->voxels / 4};
     if (s == GY_OK) s = gy_synthbrain_new(c->ctx, w, (uint64_t)m->id, count, reference, &m->brain);
     if (s != GY_OK) return s;
-    m->y = gy_calloc(c->ctx, (size_t)m->trials, (size_t)m->voxels * sizeof *m->y);
+    m->y = gy_calloc(c->ctx, (size_t)(m->trials * a->repeats), (size_t)m->voxels * sizeof *m->y);
     m->seen = gy_calloc(c->ctx, (size_t)(a->tests * a->repeats), (size_t)m->voxels * sizeof *m->seen);
     if (!m->y || !m->seen) return GY_ERR_NOMEM;
     snprintf(name, sizeof name, "noise.%" PRId64 ".%" PRIu64, m->id, w->number);
     gy_rng_init(&noise, a->seed, name);
-    for (int64_t i = 0; i < m->trials; i++)
-        gy_synthbrain_trial(&m->brain, &m->train, i, 1, &noise, m->y + i * m->voxels);
+    for (int64_t i = 0; i < m->trials * a->repeats; i++)
+        gy_synthbrain_trial(&m->brain, &m->train, i / a->repeats, 1, &noise, m->y + i * m->voxels);
     snprintf(name, sizeof name, "test noise.%" PRId64, m->id);
     gy_rng_init(&noise, w->number, name);
     for (int64_t i = 0; i < a->tests * a->repeats; i++)
         gy_synthbrain_trial(&m->brain, &c->test, i / a->repeats, 1, &noise, m->seen + i * m->voxels);
-    c->hash = gy_hash(m->y, (size_t)(m->trials * m->voxels) * sizeof *m->y, c->hash);
+    c->hash = gy_hash(m->y, (size_t)(m->trials * a->repeats * m->voxels) * sizeof *m->y, c->hash);
     return GY_OK;
 }
 

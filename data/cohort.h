@@ -9,7 +9,7 @@ typedef struct gy_cohort_member {
     int64_t id, voxels, trials;
     gy_synthbrain brain;
     gy_stimuli train; /* [trials]: no other subject sees them */
-    float *y;         /* [trials, voxels], one noisy trial each */
+    float *y;         /* [trials, repeats, voxels], noisy */
     float *seen;      /* [tests, repeats, voxels] */
 } gy_cohort_member;
 
@@ -20,7 +20,7 @@ typedef struct gy_cohort_args {
     uint64_t world, seed;
     int64_t n;
     const int64_t *id, *voxels, *trials;
-    int64_t tests, repeats; /* held-out stimuli, trials of each */
+    int64_t tests, repeats; /* held-out stimuli; how often each stimulus is shown */
     double two;             /* share of scenes with two objects */
 } gy_cohort_args;
 

@@ -162,7 +162,7 @@ static void same_seeds_give_the_same_bytes(void **state) {
 
 static void fewer_trials_are_the_beginning_of_more(void **state) {
     gy_ctx *ctx = *state;
-    int64_t id[] = {3}, voxels[] = {44}, trials[] = {30};
+    int64_t id[] = {3}, voxels[] = {44}, trials[] = {30}; /* shown once each */
     gy_cohort_args args = {
         .seed = 1, .n = 1, .id = id, .voxels = voxels, .trials = trials, .tests = 10, .repeats = 1, .two = 0.5};
     gy_cohort *a, *b;
