@@ -102,13 +102,9 @@ static void note_misfit(trouble *t, const gy_weights *w, int64_t i, const gy_sta
     note(t, state->name, detail);
 }
 
-/* Moments and counters, in a checkpoint of ours. */
-static bool is_slot(const gy_weights *w, const char *name) {
-    char key[1100];
-    if (w->is_pth) return false;
-    snprintf(key, sizeof key, "kind:%s", name);
-    const char *kind = gy_safetensors_metadata(&w->st, key);
-    return kind && strcmp(kind, "slot") == 0;
+/* Our own checkpoints hold more than a model's inference needs: what only training has, and the optimizer's slots. */
+static bool is_checkpoint(const gy_weights *w) {
+    return !w->is_pth && gy_safetensors_metadata(&w->st, "slug") != NULL;
 }
 
 static gy_status compare(gy_ctx *ctx, const char *path, const gy_weights *w, const gy_store *store,
@@ -123,11 +119,10 @@ static gy_status compare(gy_ctx *ctx, const char *path, const gy_weights *w, con
         else if (!fits(w, k, state))
             note_misfit(&t[2], w, k, state);
     }
-    for (int64_t i = 0; i < gy_weights_count(w); i++) {
+    for (int64_t i = 0; i < gy_weights_count(w) && !is_checkpoint(w); i++) {
         const char *name = gy_weights_name(w, i);
         const gy_state *state = gy_state_find(store, name);
-        if ((!state || state->kind == GY_SLOT) && !is_slot(w, name) && !gy_name_matches(ignorable, name))
-            note(&t[1], name, "");
+        if ((!state || state->kind == GY_SLOT) && !gy_name_matches(ignorable, name)) note(&t[1], name, "");
     }
     char text[3 * sizeof t[0].text + 256] = "";
     for (int i = 0; i < 3; i++) {

@@ -30,8 +30,8 @@ bool gy_name_matches(const char *const *patterns, const char *name);
 /* Copies a file's tensors into the store's parameters and buffers by name; nothing is copied unless all fits.
  * f16, bf16 and f64 become the state's element type; integers do not become floats. Tensors that the file
  * lacks, that the model lacks, and of another shape or kind are refused in one message by name, unless
- * `ignorable` (as in gy_model_def) lists them: such a state keeps its value, such a tensor is not used.
- * Optimizer slots in our own checkpoints are passed over. */
+ * `ignorable` (as in gy_model_def) lists them: such a state keeps its value, such a tensor is not used. In a
+ * checkpoint of ours, what only training uses is passed over. */
 gy_status gy_weights_load(gy_ctx *ctx, const char *path, const gy_limits *limits, gy_store *store,
                           const char *const *ignorable) GY_MUST_CHECK;
 
