@@ -43,7 +43,7 @@ typedef struct gy_pickle_node {
     } u;
 } gy_pickle_node;
 
-enum { GY_PICKLE_END = UINT32_MAX };
+#define GY_PICKLE_END UINT32_MAX
 typedef struct gy_pickle_item {
     uint32_t key; /* of dictionaries */
     uint32_t value, next;

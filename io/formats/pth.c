@@ -447,7 +447,7 @@ static gy_status looks_like(const gy_bytes *b, bool *zip, bool *pickle) {
     gy_status s = gy_bytes_read(b, 0, head, b->size < 4 ? b->size : 4);
     *zip = memcmp(head, "PK\3\4", 4) == 0;
     /* A safetensors file's first bytes are a length; one with these four would pass that format's limit. */
-    *pickle = head[0] == 0x80 && head[1] < 16 && head[3] != 0;
+    *pickle = head[0] == 0x80 && head[1] < 16 && head[3] > 5;
     return s;
 }
 
