@@ -10,7 +10,7 @@ typedef struct code_row {
 typedef struct code_pair {
     uint32_t code, a, b;
 } code_pair;
-#include "unicode_tables.h"
+#include "unicode_tables.inc"
 
 #define COUNT(a) ((int64_t)(sizeof(a) / sizeof *(a)))
 

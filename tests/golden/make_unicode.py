@@ -1,6 +1,6 @@
-"""Writes io/formats/unicode_tables.h: the Unicode properties that tokenizers need.
+"""Writes io/formats/unicode_tables.inc: the Unicode properties that tokenizers need.
 
-    python3 tests/golden/make_unicode.py > io/formats/unicode_tables.h
+    python3 tests/golden/make_unicode.py > io/formats/unicode_tables.inc
 
 Made with unicodedata2 16.0.0, whose Unicode version is the one that tokenizers 0.23 splits by (Python's own
 unicodedata has the same functions)."""
