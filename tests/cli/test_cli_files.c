@@ -121,6 +121,26 @@ static void inspect_lists_archives_and_weights(void **state) {
     expect(0, "data/file.txt", "", "inspect any.zip");
 }
 
+static void files_of_other_programs_are_inspected_and_converted(void **state) {
+    char root[4096];
+    assert_non_null(getcwd(root, sizeof root));
+    expect(0, "PyTorch state dict", "", "inspect '%s/tests/golden/state_dict.pth'", root);
+    expect(0, "optimizer.state.0.exp_avg", "", "inspect '%s/tests/golden/state_dict_legacy.pth'", root);
+    expect(0, "", NULL, "convert '%s/tests/golden/state_dict.pth' new.safetensors", root);
+    expect(0, "", NULL, "convert '%s/tests/golden/state_dict_legacy.pth' old.safetensors", root);
+    expect(0, "", NULL, "convert new.safetensors:model.strided new.npy");
+    expect(0, "", NULL, "convert old.safetensors:model.strided old.npy");
+    assert_true(same_bytes("new.npy", "old.npy"));
+    expect(2, "", "no tensor 'none' among 25", "convert '%s/tests/golden/state_dict.pth:none' none.npy", root);
+    expect(0, "byte-level BPE (CLIP)", "", "inspect '%s/tests/golden/tokenizer_clip.json'", root);
+    gy_zip_writer *w;
+    char path[256];
+    assert_ok(*state, gy_zip_create(*state, scratch("evil.pth", path), &w));
+    assert_ok(*state, gy_zip_add(w, "m/data.pkl", "\x80\2cos\nsystem\n.", 15, 0));
+    assert_ok(*state, gy_zip_commit(w));
+    expect(1, "", "the global 'os.system' is not allowed", "inspect evil.pth");
+}
+
 static void inspect_recognises_events_tables_json_and_pictures(void **state) {
     gy_ctx *ctx = *state;
     char path[256];
@@ -317,6 +337,7 @@ int main(void) {
         TEST(inspect_judges_by_content_not_by_name),
         TEST(inspect_tells_space_range_and_damage_of_an_image),
         TEST(inspect_lists_archives_and_weights),
+        TEST(files_of_other_programs_are_inspected_and_converted),
         TEST(inspect_recognises_events_tables_json_and_pictures),
         TEST(inspect_goes_on_after_a_bad_file),
         TEST(hostile_text_never_reaches_a_terminal),
