@@ -80,6 +80,10 @@ struct gy_model_def {
     const gy_config *configs;     /* ends with name NULL */
     const char *const *ablations; /* names for --ablate with " - " and a remark; NULL-terminated, may be NULL */
 
+    /* Names in public weight files that may be missing, extra or of another shape ("*.position_ids"; '*' is any
+     * text); NULL-terminated, NULL: none. All other differences are refused by name. */
+    const char *const *ignorable;
+
     /* Checks the values of a configuration together (heads divide width, ...). */
     gy_status (*check)(gy_ctx *ctx, const void *cfg);
     /* The inference graph: named inputs to named outputs. Required. */

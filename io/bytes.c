@@ -29,6 +29,7 @@ static const struct {
     [GY_LIMIT_IMAGE_PIXELS] = {"image-pixels", (uint64_t)1 << 28},
     [GY_LIMIT_TEXT_LINE] = {"text-line", (uint64_t)64 << 20},
     [GY_LIMIT_TABLE_COLUMNS] = {"table-columns", 65536},
+    [GY_LIMIT_PICKLE] = {"pickle", 100000000},
     [GY_LIMIT_FILE] = {"file", (uint64_t)64 << 30},
 };
 

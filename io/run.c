@@ -323,56 +323,6 @@ gy_status gy_run_load(gy_ctx *ctx, const char *dir, gy_job *j) {
     return s;
 }
 
-/* ---- public weights ---- */
-
-gy_status gy_weights_load(gy_ctx *ctx, const char *path, const gy_limits *limits, gy_store *store) {
-    gy_safetensors st;
-    gy_status s = gy_safetensors_open(ctx, path, limits, &st);
-    if (s != GY_OK) return s;
-    char missing[1024] = "", a[GY_SHAPE_TEXT], b[GY_SHAPE_TEXT];
-    int64_t n_missing = 0, used = 0;
-    for (int64_t i = 0; s == GY_OK && i < gy_store_count(store); i++) {
-        gy_state *state = gy_store_at(store, i);
-        if (state->kind == GY_SLOT) continue;
-        int64_t k = gy_safetensors_find(&st, state->name);
-        if (k < 0) {
-            size_t len = strlen(missing);
-            if (n_missing++ < 8) snprintf(missing + len, sizeof missing - len, "%s%s", len ? ", " : "", state->name);
-            continue;
-        }
-        gy_tensor t, wide;
-        s = gy_safetensors_read(&st, k, &t);
-        if (s != GY_OK) break;
-        used++;
-        if (!gy_shape_equal(t.shape, state->value.shape))
-            s = gy_fail(ctx, GY_ERR_SHAPE, "%s: '%s' is %s, the model expects %s", path, state->name,
-                        gy_shape_text(t.shape, a), gy_shape_text(state->value.shape, b));
-        if (s == GY_OK) s = gy_tensor_cast(ctx, &t, state->value.dtype, &wide);
-        if (s == GY_OK) {
-            memcpy(state->value.data, wide.data, gy_tensor_bytes(&wide));
-            gy_tensor_free(ctx, &wide);
-        }
-        gy_tensor_free(ctx, &t);
-    }
-    if (s == GY_OK && n_missing)
-        s = gy_fail(ctx, GY_ERR_FORMAT, "%s: %" PRId64 " of the model's tensors are missing: %s%s", path, n_missing,
-                    missing, n_missing > 8 ? ", ..." : "");
-    int64_t unused = 0;
-    const char *example = NULL;
-    for (int64_t i = 0; i < st.n; i++)
-        if (!gy_state_find(store, st.entries[i].name)) {
-            unused++;
-            example = st.entries[i].name;
-        }
-    char shown[256];
-    if (s == GY_OK && unused && !gy_safetensors_metadata(&st, "slug"))
-        gy_warn(ctx, "%s: %" PRId64 " tensors are not used by the model, e.g. '%s'", path, unused,
-                gy_show_text(example, strlen(example), shown, sizeof shown));
-    gy_safetensors_close(&st);
-    (void)used;
-    return s;
-}
-
 /* ---- metrics.csv ---- */
 
 /* Rows up to and including `step` (and the header) survive. */

@@ -14,6 +14,7 @@
 
 #include "../core/gyrus.h"
 #include "bytes.h"
+#include "weights.h"
 
 typedef struct gy_run_folder gy_run_folder;
 
@@ -34,9 +35,6 @@ gy_status gy_run_save(gy_run_folder *r, const gy_job *j) GY_MUST_CHECK;
 /* Loads DIR's checkpoint into the job (states are created as stored); verifies the checksum. A damaged file is refused
  * by name, and the message says whether the previous one is whole. */
 gy_status gy_run_load(gy_ctx *ctx, const char *dir, gy_job *j) GY_MUST_CHECK;
-/* Weights of any safetensors file (or sharded index) into the store's existing states by name; f16 and bf16 are
- * widened. Missing names, wrong shapes and unused tensors are listed in one message; unused ones only warn. */
-gy_status gy_weights_load(gy_ctx *ctx, const char *path, const gy_limits *limits, gy_store *store) GY_MUST_CHECK;
 
 /* Appends one row; the first call writes the header. On resume, rows after j->step are cut first. */
 gy_status gy_run_log(gy_run_folder *r, const gy_job *j, const gy_metrics *row) GY_MUST_CHECK;
