@@ -66,8 +66,8 @@ struct gy_tokenizer {
     gy_tok_step steps[GY_TOK_STEPS];
     int64_t n_steps;
     gy_tok_pattern pattern;
-    bool drop_spaces, space_before; /* CLIP; ByteLevel's add_prefix_space */
-    uint32_t meta;                  /* Metaspace: U+2581, or 0 */
+    bool space_before; /* ByteLevel's add_prefix_space */
+    uint32_t meta;     /* Metaspace: U+2581, or 0 */
     gy_tok_prefix meta_prefix;
     bool meta_split, strip_space;   /* strip_space: decoding takes one leading space away */
     gy_trie added[2];               /* added tokens; [1]: looked for in the normalised text */

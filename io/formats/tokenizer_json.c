@@ -120,6 +120,9 @@ static const struct {
     {GY_PATTERN_QWEN2, "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| "
                        "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},
     {GY_PATTERN_CLIP, "'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+"},
+    /* Newer files name the special tokens too; they are found before, and ByteLevel's own pattern cuts the rest. */
+    {GY_PATTERN_CLIP,
+     "<\\|startoftext\\|>|<\\|endoftext\\|>|'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+"},
 };
 
 static gy_status read_split(reader *r, int64_t node) {
@@ -447,7 +450,8 @@ static gy_status measure(const reader *r, int64_t vocab, int64_t *size) {
 }
 
 static const char *pattern_name(const gy_tokenizer *t) {
-    static const char *const names[] = {"no pattern", "GPT-2 pattern", "Llama 3 pattern", "Qwen2 pattern", "CLIP"};
+    static const char *const names[] = {"no pattern",    "GPT-2 pattern", "Llama 3 pattern",
+                                        "Qwen2 pattern", "CLIP",          "CLIP"};
     return names[t->pattern];
 }
 
