@@ -6,19 +6,27 @@
 #include "../formats/nifti.h"
 #include "../formats/npy.h"
 #include "../formats/png.h"
-#include "../formats/safetensors.h"
 #include "../formats/table.h"
 #include "../report/raster.h"
+#include "../weights.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
-static const char *const names[CLI_FORMAT_COUNT] = {
-    [CLI_UNKNOWN] = "unknown", [CLI_NPY] = "npy",       [CLI_NPZ] = "npz",
-    [CLI_ZIP] = "zip",         [CLI_NIFTI] = "NIfTI",   [CLI_SAFETENSORS] = "safetensors",
-    [CLI_PNG] = "PNG",         [CLI_TABLE] = "table",   [CLI_SAFETENSORS_INDEX] = "safetensors index",
-    [CLI_JSON] = "JSON",       [CLI_RUN] = "run folder"};
+static const char *const names[CLI_FORMAT_COUNT] = {[CLI_UNKNOWN] = "unknown",
+                                                    [CLI_NPY] = "npy",
+                                                    [CLI_NPZ] = "npz",
+                                                    [CLI_ZIP] = "zip",
+                                                    [CLI_NIFTI] = "NIfTI",
+                                                    [CLI_SAFETENSORS] = "safetensors",
+                                                    [CLI_PNG] = "PNG",
+                                                    [CLI_TABLE] = "table",
+                                                    [CLI_SAFETENSORS_INDEX] = "safetensors index",
+                                                    [CLI_JSON] = "JSON",
+                                                    [CLI_RUN] = "run folder",
+                                                    [CLI_PTH] = "PyTorch state dict",
+                                                    [CLI_TOKENIZER] = "tokenizer"};
 
 const char *cli_format_name(cli_format f) {
     return names[f];
@@ -51,6 +59,7 @@ static cli_format judge(const uint8_t *p, uint64_t n, uint64_t size) {
     if (n >= 4 && (memcmp(p, "PK\3\4", 4) == 0 || memcmp(p, "PK\5\6", 4) == 0)) return CLI_ZIP;
     if (n >= 4 && memcmp(p, "\x89PNG", 4) == 0) return CLI_PNG;
     if (looks_nifti(p, n)) return CLI_NIFTI;
+    if (n >= 4 && p[0] == 0x80 && p[1] < 16 && p[3] != 0) return CLI_PTH; /* a pickle */
     if (n >= 9 && p[8] == '{' && gy_le64(p) <= size - 8) return CLI_SAFETENSORS;
     if (!looks_text(p, n)) return CLI_UNKNOWN;
     uint64_t i = 0;
@@ -71,16 +80,31 @@ static bool all_npy(const gy_bytes *src) {
     return all;
 }
 
-static bool has_weight_map(const gy_bytes *src) {
-    gy_json doc;
+/* torch.save's archive: NAME/data.pkl and storages. */
+static bool has_pickle(const gy_bytes *src) {
+    gy_zip z;
     bool yes = false;
-    if (gy_json_parse(src, 0, src->size, &doc) == GY_OK) {
-        yes = gy_json_get(&doc, 0, "weight_map") >= 0;
-        gy_json_free(&doc);
+    if (gy_zip_open(src, &z) == GY_OK) {
+        for (int64_t i = 0; i < z.n; i++) yes = yes || gy_path_has_suffix(z.entries[i].name, "data.pkl");
+        gy_zip_close(&z);
     } else {
         gy_error_clear(src->ctx);
     }
     return yes;
+}
+
+/* JSON of which more is known: the index of a sharded model, a tokenizer. */
+static cli_format json_kind(const gy_bytes *src) {
+    gy_json doc;
+    cli_format f = CLI_JSON;
+    if (gy_json_parse(src, 0, src->size, &doc) == GY_OK) {
+        if (gy_json_get(&doc, 0, "weight_map") >= 0) f = CLI_SAFETENSORS_INDEX;
+        if (gy_json_get(&doc, gy_json_get(&doc, 0, "model"), "vocab") >= 0) f = CLI_TOKENIZER;
+        gy_json_free(&doc);
+    } else {
+        gy_error_clear(src->ctx);
+    }
+    return f;
 }
 
 gy_status cli_detect(gy_ctx *ctx, const char *path, cli_format *format, bool *gzip) {
@@ -108,7 +132,8 @@ gy_status cli_detect(gy_ctx *ctx, const char *path, cli_format *format, bool *gz
     } else if (s == GY_OK) {
         *format = judge(head, n, src.size);
         if (*format == CLI_ZIP && all_npy(&src)) *format = CLI_NPZ;
-        if (*format == CLI_JSON && has_weight_map(&src)) *format = CLI_SAFETENSORS_INDEX;
+        if (*format == CLI_ZIP && has_pickle(&src)) *format = CLI_PTH;
+        if (*format == CLI_JSON) *format = json_kind(&src);
         /* the voxels of a .hdr + .img pair have no mark of their own */
         if (*format == CLI_UNKNOWN && (gy_path_has_suffix(path, ".img") || gy_path_has_suffix(path, ".img.gz")))
             *format = CLI_NIFTI;
@@ -206,18 +231,20 @@ static gy_status read_npz(gy_ctx *ctx, const char *path, const char *member, cli
     return s;
 }
 
-static gy_status read_safetensors(gy_ctx *ctx, const char *path, const char *member, cli_arrays *out) {
-    gy_safetensors st;
-    gy_status s = gy_safetensors_open(ctx, path, cli_limits(), &st);
+static gy_status read_weights(gy_ctx *ctx, const char *path, const char *member, cli_arrays *out) {
+    gy_weights w;
+    gy_status s = gy_weights_open(ctx, path, cli_limits(), &w);
     if (s != GY_OK) return s;
-    s = room_for(ctx, out, st.n);
-    for (int64_t i = 0; s == GY_OK && i < (member ? 1 : st.n); i++) {
+    int64_t n = gy_weights_count(&w), k = member ? gy_weights_find(&w, member) : 0;
+    s = room_for(ctx, out, n);
+    if (s == GY_OK && k < 0) s = gy_fail(ctx, GY_ERR_USAGE, "%s: no tensor '%s' among %" PRId64, path, member, n);
+    for (int64_t i = k; s == GY_OK && i < (member ? k + 1 : n); i++) {
         gy_tensor t;
-        const char *want = member ? member : st.entries[i].name;
-        s = gy_safetensors_get(&st, want, &t);
-        if (s == GY_OK) s = add(ctx, out, want, strlen(want), &t);
+        const char *name = gy_weights_name(&w, i);
+        s = gy_weights_read(&w, i, &t);
+        if (s == GY_OK) s = add(ctx, out, name, strlen(name), &t);
     }
-    gy_safetensors_close(&st);
+    gy_weights_close(&w);
     return s;
 }
 
@@ -313,25 +340,26 @@ static gy_status read_as(gy_ctx *ctx, const char *path, const char *member, cli_
     bool gzip;
     gy_tensor t = {0};
     gy_status s = cli_detect(ctx, path, &out->format, &gzip);
-    if (s == GY_OK && gzip && (out->format == CLI_SAFETENSORS || out->format == CLI_ZIP))
+    if (s == GY_OK && gzip && (out->format == CLI_SAFETENSORS || out->format == CLI_PTH || out->format == CLI_ZIP))
         s = gy_fail(ctx, GY_ERR_UNSUPPORTED, "%s: %s behind gzip is not read: unpack it first (gunzip)", path,
                     cli_format_name(out->format));
     if (s != GY_OK) return s;
     if (out->format == CLI_NPZ) return read_npz(ctx, path, member, out);
-    if (out->format == CLI_SAFETENSORS || out->format == CLI_SAFETENSORS_INDEX)
-        return read_safetensors(ctx, path, member, out);
+    if (out->format == CLI_SAFETENSORS || out->format == CLI_SAFETENSORS_INDEX || out->format == CLI_PTH)
+        return read_weights(ctx, path, member, out);
     if (member)
-        return gy_fail(ctx, GY_ERR_USAGE, "%s:%s: only .npz and .safetensors hold arrays by name, this is %s", path,
-                       member, cli_format_name(out->format));
+        return gy_fail(ctx, GY_ERR_USAGE, "%s:%s: only .npz, .safetensors and .pth hold arrays by name, this is %s",
+                       path, member, cli_format_name(out->format));
     switch (out->format) {
     case CLI_NPY: s = read_npy(ctx, path, &t); break;
     case CLI_NIFTI: s = read_nifti(ctx, path, &t); break;
     case CLI_PNG: s = read_png(ctx, path, &t); break;
     case CLI_TABLE: s = read_table(ctx, path, &t); break;
     default:
-        return gy_fail(ctx, GY_ERR_UNSUPPORTED,
-                       "%s: no arrays in this (%s%s); arrays are read from npy, npz, safetensors, NIfTI, PNG, CSV, TSV",
-                       path, cli_format_name(out->format), gzip ? " behind gzip" : "");
+        return gy_fail(
+            ctx, GY_ERR_UNSUPPORTED,
+            "%s: no arrays in this (%s%s); arrays are read from npy, npz, safetensors, pth, NIfTI, PNG, CSV, TSV", path,
+            cli_format_name(out->format), gzip ? " behind gzip" : "");
     }
     if (s != GY_OK) return s;
     size_t len;

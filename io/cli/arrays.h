@@ -13,11 +13,13 @@ typedef enum cli_format {
     CLI_ZIP,
     CLI_SAFETENSORS,
     CLI_SAFETENSORS_INDEX,
+    CLI_PTH, /* a PyTorch state dict, in a zip or before zips */
     CLI_NIFTI,
     CLI_PNG,
     CLI_TABLE,
     CLI_JSON,
-    CLI_RUN, /* a run folder */
+    CLI_TOKENIZER, /* a tokenizer.json */
+    CLI_RUN,       /* a run folder */
     CLI_FORMAT_COUNT
 } cli_format;
 const char *cli_format_name(cli_format f); /* "npy", "NIfTI", ... */
@@ -47,11 +49,10 @@ typedef struct cli_arrays {
 } cli_arrays;
 void cli_arrays_free(gy_ctx *ctx, cli_arrays *s); /* all-zero is fine */
 
-/* Reads "FILE" (every array) or "FILE:NAME" (one of an .npz or .safetensors). An array without a name of its own is
- * called as the file without folder and ending.
- *   NIfTI: [t, z, y, x], the stored type, or f32 when the file scales its values;
- *   PNG:   [height, width, channels] u8 or u16, [height, width] when grey;
- *   table: [rows, columns] f64; missing cells are NaN. */
+/* Reads "FILE" (every array) or "FILE:NAME" (one of an .npz, .safetensors or .pth). An array without a name of its own
+ * is called as the file without folder and ending. NIfTI: [t, z, y, x], the stored type, or f32 when the file scales
+ * its values; PNG:   [height, width, channels] u8 or u16, [height, width] when grey; table: [rows, columns] f64;
+ * missing cells are NaN. */
 gy_status cli_arrays_read(gy_ctx *ctx, const char *spec, cli_arrays *out) GY_MUST_CHECK;
 
 /* A table whose first line counts as its header unless it holds numbers alone. */

@@ -7,7 +7,9 @@
 #include "../formats/nifti.h"
 #include "../formats/npy.h"
 #include "../formats/png.h"
+#include "../formats/pth.h"
 #include "../formats/safetensors.h"
+#include "../formats/tokenizer.h"
 #include "../formats/table.h"
 #include "../run.h"
 
@@ -233,6 +235,32 @@ static gy_status safetensors(page *p, const char *path) {
     return s;
 }
 
+static gy_status pth(page *p, const char *path) {
+    gy_pth f;
+    gy_status s = gy_pth_open(p->ctx, path, cli_limits(), &f);
+    if (s != GY_OK) return s;
+    int64_t elements = 0;
+    for (int64_t i = 0; i < f.n; i++) elements += gy_shape_count(f.entries[i].shape);
+    put_int(p, "storages", f.n_storages);
+    put_int(p, "elements", elements);
+    open_list(p, "tensors", f.n);
+    for (int64_t i = 0; i < f.n; i++)
+        put_item(p, f.entries[i].name, gy_dtype_name(f.entries[i].dtype), &f.entries[i].shape, NULL);
+    close_list(p);
+    gy_pth_close(&f);
+    return GY_OK;
+}
+
+static gy_status tokenizer(page *p, const char *path) {
+    gy_tokenizer *t;
+    gy_status s = gy_tokenizer_open(p->ctx, path, cli_limits(), &t);
+    if (s != GY_OK) return s;
+    put_text(p, "kind", gy_tokenizer_describe(t));
+    put_int(p, "tokens", gy_tokenizer_size(t));
+    gy_tokenizer_free(t);
+    return GY_OK;
+}
+
 static gy_status voxels(page *p, gy_nifti *img) {
     range r = {0};
     int64_t outer = img->ndim >= 4 ? img->dim[img->ndim - 1] : 1;
@@ -425,25 +453,28 @@ static gy_status one(page *p, const char *path) {
     gy_status s = cli_detect(p->ctx, path, &f, &gzip);
     if (s != GY_OK) return s;
     if (f == CLI_UNKNOWN)
-        return gy_fail(p->ctx, GY_ERR_UNSUPPORTED,
-                       gy_path_is_dir(path) ? "%s: a folder without run.json"
-                       : gzip               ? "%s: gzip, but what is behind it is no format known here"
-                              : "%s: none of the formats known here (npy, npz, zip, safetensors, NIfTI, PNG, CSV, TSV, "
-                                "JSON, run folder)",
-                       gy_show_text(path, strlen(path), shown, sizeof shown));
+        return gy_fail(
+            p->ctx, GY_ERR_UNSUPPORTED,
+            gy_path_is_dir(path) ? "%s: a folder without run.json"
+            : gzip               ? "%s: gzip, but what is behind it is no format known here"
+                   : "%s: none of the formats known here (npy, npz, zip, safetensors, pth, NIfTI, PNG, CSV, TSV, "
+                     "JSON, run folder)",
+            gy_show_text(path, strlen(path), shown, sizeof shown));
     if (!p->json)
         printf("%s%s%s\n", cli_bold(stdout), gy_show_text(path, strlen(path), shown, sizeof shown), cli_plain(stdout));
     put_text(p, "format", cli_format_name(f));
     if (gzip) put_bool(p, "gzip", true);
-    if (gzip && f == CLI_SAFETENSORS)
-        return gy_fail(p->ctx, GY_ERR_UNSUPPORTED, "%s: safetensors behind gzip is not read: unpack it first (gunzip)",
-                       path);
+    if (gzip && (f == CLI_SAFETENSORS || f == CLI_PTH))
+        return gy_fail(p->ctx, GY_ERR_UNSUPPORTED, "%s: %s behind gzip is not read: unpack it first (gunzip)", path,
+                       cli_format_name(f));
     switch (f) {
     case CLI_NPY: return npy(p, path);
     case CLI_NPZ: return npz(p, path);
     case CLI_ZIP: return zip(p, path);
     case CLI_SAFETENSORS:
     case CLI_SAFETENSORS_INDEX: return safetensors(p, path);
+    case CLI_PTH: return pth(p, path);
+    case CLI_TOKENIZER: return tokenizer(p, path);
     case CLI_NIFTI: return nifti(p, path);
     case CLI_PNG: return png(p, path);
     case CLI_TABLE: return table(p, path);

@@ -39,7 +39,7 @@ static const cli_option eval_options[] = {
     {"--data", "PATH", "another data set than the run's"}, {"--json", NULL, "print a JSON object"}, {0}};
 static const cli_option run_options[] = {
     CONFIG_OPTIONS,
-    {"--weights", "F.safetensors", "parameters (default: the run folder's checkpoint)"},
+    {"--weights", "F", "safetensors or PyTorch .pth: parameters (default: the run folder's checkpoint)"},
     {"--input", "name=F.npy", "an input; repeatable"},
     {"--output", "name=F.npy", "an output to write; repeatable"},
     {"--seed", "S", "seed of initial values, without weights (default 0)"},
@@ -47,7 +47,7 @@ static const cli_option run_options[] = {
     {"--dry-run", NULL, "print inputs, outputs and memory, then stop"},
     {0}};
 static const cli_option sample_options[] = {CONFIG_OPTIONS,
-                                            {"--weights", "F.safetensors", "parameters"},
+                                            {"--weights", "F", "safetensors or PyTorch .pth: parameters"},
                                             {"-n", "N", "how many (default 16)"},
                                             {"--seed", "S", "seed (default 0)"},
                                             {"-o", "grid.png", "picture to write"},
