@@ -44,6 +44,18 @@ typedef struct gy_build {
     const gy_job *job;  /* NULL when only shapes are wanted (show): sizes then come from cfg alone */
 } gy_build;
 
+/* ---- weights by other names ---- */
+
+/* How a tensor of the model is called in files that do not use our names (which are one public checkpoint's own). A
+ * pattern holds at most one '*', which stands for any text and is the same text on both sides:
+ *     {"text_model.encoder.layers.*.mlp.fc1.weight", "transformer.resblocks.*.mlp.c_fc.weight"}
+ * A tensor's own name counts first, then the first rule whose file name exists. A table ends with an all-zero row. */
+typedef struct gy_weight_rule {
+    const char *model, *file;
+    int64_t part, parts; /* the part-th of `parts` equal runs of the first axis; parts 0: all of it */
+    bool transpose;      /* a matrix kept the other way round */
+} gy_weight_rule;
+
 /* ---- metrics ---- */
 
 enum { GY_MAX_METRICS = 32 };
@@ -83,6 +95,7 @@ struct gy_model_def {
     /* Names in public weight files that may be missing, extra or of another shape ("*.position_ids"; '*' is any
      * text); NULL-terminated, NULL: none. All other differences are refused by name. */
     const char *const *ignorable;
+    const gy_weight_rule *weights; /* other names of its tensors in public files; may be NULL */
 
     /* Checks the values of a configuration together (heads divide width, ...). */
     gy_status (*check)(gy_ctx *ctx, const void *cfg);

@@ -1,4 +1,4 @@
-#include "weights.h"
+#include "weight_rules.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -89,16 +89,19 @@ static void note(trouble *t, const char *name, const char *detail) {
     if (t->n++ < LISTED) snprintf(t->text + at, sizeof t->text - at, "%s'%s'%s", at ? ", " : "", shown, detail);
 }
 
-static bool fits(const gy_weights *w, int64_t i, const gy_state *state) {
-    return gy_shape_equal(gy_weights_shape(w, i), state->value.shape) &&
-           gy_dtype_is_float(gy_weights_dtype(w, i)) == gy_dtype_is_float(state->value.dtype);
+static bool fits(const gy_weights *w, gy_weight_place p, const gy_state *state) {
+    gy_shape taken;
+    return gy_weight_shape(p.rule, gy_weights_shape(w, p.at), &taken) && gy_shape_equal(taken, state->value.shape) &&
+           gy_dtype_is_float(gy_weights_dtype(w, p.at)) == gy_dtype_is_float(state->value.dtype);
 }
 
-static void note_misfit(trouble *t, const gy_weights *w, int64_t i, const gy_state *state) {
-    char a[GY_SHAPE_TEXT], b[GY_SHAPE_TEXT], detail[2 * GY_SHAPE_TEXT + 64];
-    snprintf(detail, sizeof detail, " is %s %s, the model expects %s %s", gy_dtype_name(gy_weights_dtype(w, i)),
-             gy_shape_text(gy_weights_shape(w, i), a), gy_dtype_name(state->value.dtype),
-             gy_shape_text(state->value.shape, b));
+static void note_misfit(trouble *t, const gy_weights *w, gy_weight_place p, const gy_state *state) {
+    char a[GY_SHAPE_TEXT], b[GY_SHAPE_TEXT], of[64] = "", detail[2 * GY_SHAPE_TEXT + 128];
+    if (p.rule && p.rule->parts) snprintf(of, sizeof of, " in a part of %d", (int)p.rule->parts);
+    if (p.rule && p.rule->transpose) snprintf(of, sizeof of, " the other way round");
+    snprintf(detail, sizeof detail, " is %s %s, the model expects %s %s%s", gy_dtype_name(gy_weights_dtype(w, p.at)),
+             gy_shape_text(gy_weights_shape(w, p.at), a), gy_dtype_name(state->value.dtype),
+             gy_shape_text(state->value.shape, b), of);
     note(t, state->name, detail);
 }
 
@@ -107,23 +110,23 @@ static bool is_checkpoint(const gy_weights *w) {
     return !w->is_pth && gy_safetensors_metadata(&w->st, "slug") != NULL;
 }
 
+/* used[i]: the model takes something from tensor i of the file. */
 static gy_status compare(gy_ctx *ctx, const char *path, const gy_weights *w, const gy_store *store,
-                         const char *const *ignorable) {
+                         const char *const *ignorable, const gy_weight_rule *rules, bool *used) {
     trouble t[3] = {{.what = "missing"}, {.what = "not in the model"}, {.what = "of another shape or type"}};
     for (int64_t i = 0; i < gy_store_count(store); i++) {
         const gy_state *state = gy_store_at(store, i);
-        if (state->kind == GY_SLOT || gy_name_matches(ignorable, state->name)) continue;
-        int64_t k = gy_weights_find(w, state->name);
-        if (k < 0)
+        if (state->kind == GY_SLOT) continue;
+        gy_weight_place p = gy_weight_find(w, rules, state->name);
+        if (p.at >= 0) used[p.at] = true;
+        if (gy_name_matches(ignorable, state->name)) continue;
+        if (p.at < 0)
             note(&t[0], state->name, "");
-        else if (!fits(w, k, state))
-            note_misfit(&t[2], w, k, state);
+        else if (!fits(w, p, state))
+            note_misfit(&t[2], w, p, state);
     }
-    for (int64_t i = 0; i < gy_weights_count(w) && !is_checkpoint(w); i++) {
-        const char *name = gy_weights_name(w, i);
-        const gy_state *state = gy_state_find(store, name);
-        if ((!state || state->kind == GY_SLOT) && !gy_name_matches(ignorable, name)) note(&t[1], name, "");
-    }
+    for (int64_t i = 0; i < gy_weights_count(w) && !is_checkpoint(w); i++)
+        if (!used[i] && !gy_name_matches(ignorable, gy_weights_name(w, i))) note(&t[1], gy_weights_name(w, i), "");
     char text[3 * sizeof t[0].text + 256] = "";
     for (int i = 0; i < 3; i++) {
         size_t at = strlen(text);
@@ -136,28 +139,36 @@ static gy_status compare(gy_ctx *ctx, const char *path, const gy_weights *w, con
                    text);
 }
 
-static gy_status load_state(gy_ctx *ctx, gy_weights *w, int64_t i, gy_state *state) {
+static gy_status load_state(gy_ctx *ctx, gy_weights *w, gy_weight_place p, gy_state *state) {
     gy_tensor t, cast = {0};
-    gy_status s = gy_weights_read(w, i, &t);
+    gy_status s = gy_weights_read(w, p.at, &t);
     if (s != GY_OK) return s;
     s = gy_tensor_cast(ctx, &t, state->value.dtype, &cast);
-    if (s == GY_OK) memcpy(state->value.data, cast.data, gy_tensor_bytes(&cast));
+    if (s == GY_OK) gy_weight_take(p.rule, &cast, &state->value);
     gy_tensor_free(ctx, &cast);
     gy_tensor_free(ctx, &t);
     return s;
 }
 
-gy_status gy_weights_load(gy_ctx *ctx, const char *path, const gy_limits *limits, gy_store *store,
-                          const char *const *ignorable) {
+gy_status gy_weights_load_as(gy_ctx *ctx, const char *path, const gy_limits *limits, gy_store *store,
+                             const char *const *ignorable, const gy_weight_rule *rules) {
     gy_weights w;
     gy_status s = gy_weights_open(ctx, path, limits, &w);
     if (s != GY_OK) return s;
-    s = compare(ctx, path, &w, store, ignorable);
+    bool *used = gy_calloc(ctx, (size_t)gy_weights_count(&w) + 1, sizeof *used);
+    s = used ? compare(ctx, path, &w, store, ignorable, rules, used) : GY_ERR_NOMEM;
     for (int64_t i = 0; s == GY_OK && i < gy_store_count(store); i++) {
         gy_state *state = gy_store_at(store, i);
-        int64_t k = state->kind == GY_SLOT ? -1 : gy_weights_find(&w, state->name);
-        if (k >= 0 && fits(&w, k, state)) s = load_state(ctx, &w, k, state);
+        if (state->kind == GY_SLOT) continue;
+        gy_weight_place p = gy_weight_find(&w, rules, state->name);
+        if (p.at >= 0 && fits(&w, p, state)) s = load_state(ctx, &w, p, state);
     }
+    gy_free(ctx, used);
     gy_weights_close(&w);
     return s;
+}
+
+gy_status gy_weights_load(gy_ctx *ctx, const char *path, const gy_limits *limits, gy_store *store,
+                          const char *const *ignorable) {
+    return gy_weights_load_as(ctx, path, limits, store, ignorable, NULL);
 }

@@ -3,7 +3,7 @@
 #ifndef GY_IO_WEIGHTS_H
 #define GY_IO_WEIGHTS_H
 
-#include "../core/state.h"
+#include "../core/model.h"
 #include "formats/pth.h"
 #include "formats/safetensors.h"
 
@@ -34,5 +34,9 @@ bool gy_name_matches(const char *const *patterns, const char *name);
  * checkpoint of ours, what only training uses is passed over. */
 gy_status gy_weights_load(gy_ctx *ctx, const char *path, const gy_limits *limits, gy_store *store,
                           const char *const *ignorable) GY_MUST_CHECK;
+/* The same, where a tensor that the file lacks by its own name is looked for by a model's rules (gy_model_def.weights);
+ * rules NULL: none. */
+gy_status gy_weights_load_as(gy_ctx *ctx, const char *path, const gy_limits *limits, gy_store *store,
+                             const char *const *ignorable, const gy_weight_rule *rules) GY_MUST_CHECK;
 
 #endif

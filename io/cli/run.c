@@ -61,7 +61,7 @@ gy_status cli_load_weights(gy_ctx *ctx, const cli_args *a, gy_job *j) {
     }
     gy_graph *g = cli_build(j, 1);
     if (!g) return gy_error_status(ctx);
-    gy_status s = gy_weights_load(ctx, weights, cli_limits(), j->store, j->def->ignorable);
+    gy_status s = gy_weights_load_as(ctx, weights, cli_limits(), j->store, j->def->ignorable, j->def->weights);
     gy_graph_free(g);
     return s;
 }

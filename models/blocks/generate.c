@@ -1,0 +1,430 @@
+#include "generate.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* One compiled graph for t tokens a row, with or without a past. */
+typedef struct stage {
+    gy_graph *graph;
+    gy_plan *plan;
+    int64_t tokens;
+    bool past;
+} stage;
+
+struct gy_generator {
+    gy_ctx *ctx;
+    gy_lm lm;
+    gy_generator_args args;
+    gy_store *cache;
+    stage step, other; /* one token; any other count */
+    int64_t *start;
+    int64_t length;
+    float *logits;
+    bool ran;
+};
+
+static void stage_free(stage *s) {
+    gy_plan_free(s->plan);
+    gy_graph_free(s->graph);
+    *s = (stage){0};
+}
+
+void gy_generator_free(gy_generator *g) {
+    if (!g) return;
+    stage_free(&g->step);
+    stage_free(&g->other);
+    gy_store_free(g->cache);
+    gy_free(g->ctx, g->start);
+    gy_free(g->ctx, g->logits);
+    gy_free(g->ctx, g);
+}
+
+gy_status gy_generator_new(gy_ctx *ctx, gy_generator_args a, gy_generator **out) {
+    *out = NULL;
+    if (a.rows < 1 || a.capacity < 1)
+        return gy_fail(ctx, GY_ERR_USAGE, "generate: %" PRId64 " rows of %" PRId64 " tokens", a.rows, a.capacity);
+    if (a.lm->positions && a.capacity > a.lm->positions)
+        return gy_fail(ctx, GY_ERR_USAGE, "generate: %" PRId64 " tokens, but the model has %" PRId64 " positions",
+                       a.capacity, a.lm->positions);
+    gy_generator *g = gy_calloc(ctx, 1, sizeof *g);
+    if (!g) return GY_ERR_NOMEM;
+    *g = (gy_generator){.ctx = ctx, .lm = *a.lm, .args = a};
+    g->args.lm = &g->lm;
+    g->cache = gy_store_new(ctx);
+    g->start = gy_calloc(ctx, (size_t)a.rows, sizeof *g->start);
+    g->logits = gy_calloc(ctx, (size_t)a.rows, (size_t)a.lm->vocabulary * sizeof *g->logits);
+    if (!g->cache || !g->start || !g->logits) {
+        gy_generator_free(g);
+        return GY_ERR_NOMEM;
+    }
+    if (a.start) memcpy(g->start, a.start, (size_t)a.rows * sizeof *g->start);
+    g->args.start = g->start;
+    *out = g;
+    return GY_OK;
+}
+
+int64_t gy_generator_length(const gy_generator *g) {
+    return g->length;
+}
+
+const float *gy_generator_logits(const gy_generator *g) {
+    return g->ran ? g->logits : NULL;
+}
+
+void gy_generator_rewind(gy_generator *g, int64_t n) {
+    if (n >= 0 && n < g->length) g->length = n;
+}
+
+/* Logits of each row's last token. The masks exist only where a row may be padded or a past may be short. */
+static gy_status compile(gy_generator *g, int64_t t, bool past, stage *s) {
+    int64_t b = g->args.rows;
+    s->graph = gy_graph_new(g->ctx);
+    if (!s->graph) return GY_ERR_NOMEM;
+    s->tokens = t;
+    s->past = past;
+    gy_mod m = gy_mod_make(s->graph, g->args.store, 0, false);
+    m.hooks = g->args.hooks;
+    m.n_hooks = g->args.n_hooks;
+    gy_kv kv = {.store = g->cache, .capacity = past ? g->args.capacity : 0};
+    if (past) kv.seen = gy_input(s->graph, "seen", GY_U8, GY_S(b, 1, 1, g->args.capacity));
+    gy_lm_in in = {.ids = gy_input(s->graph, "ids", GY_I64, GY_S(b, t)),
+                   .positions = gy_input(s->graph, "positions", GY_I64, GY_S(b, t)),
+                   .kv = &kv};
+    if (t > 1) in.mask = gy_input(s->graph, "mask", GY_U8, GY_S(b, 1, 1, t));
+    gy_t h = g->lm.states(&m, g->lm.cfg, &in);                                               /* [B, T, d] */
+    gy_output(g->lm.logits(&m, g->lm.cfg, gy_squeeze(gy_slice(h, 1, t - 1, t), 1)), "next"); /* [B, V] */
+    s->plan = gy_compile(s->graph, (gy_plan_args){0});
+    return s->plan ? GY_OK : gy_error_status(g->ctx);
+}
+
+/* The stage for t more tokens, compiled if it is not there. */
+static gy_status stage_for(gy_generator *g, int64_t t, stage **out) {
+    stage *s = t == 1 ? &g->step : &g->other;
+    /* a single token reads the past even when there is none: then it sees nothing there */
+    bool past = t == 1 || g->length > 0;
+    *out = s;
+    if (s->plan && s->tokens == t && s->past == past) return GY_OK;
+    stage_free(s);
+    gy_status st = compile(g, t, past, s);
+    if (st != GY_OK) stage_free(s);
+    return st;
+}
+
+/* The new rows of every layer's keys and values into the cache. */
+static gy_status keep(gy_generator *g, const stage *s) {
+    char name[32];
+    int64_t row = g->lm.kv_heads * g->lm.head_width, b = g->args.rows, cap = g->args.capacity;
+    for (int64_t l = 0; l < g->lm.layers; l++)
+        for (int i = 0; i < 2; i++) {
+            snprintf(name, sizeof name, "%c.%" PRId64, i ? 'v' : 'k', l);
+            gy_tensor t = gy_plan_output(s->plan, name);
+            gy_state *st = gy_state_get(g->cache, name, GY_SLOT, t.dtype,
+                                        GY_S(b, cap, g->lm.kv_heads, g->lm.head_width), (gy_init){GY_INIT_ZEROS}, 0);
+            if (!st) return gy_error_status(g->ctx);
+            size_t bytes = (size_t)row * gy_dtype_size(t.dtype);
+            for (int64_t r = 0; r < b; r++)
+                memcpy((char *)st->value.data + (size_t)(r * cap + g->length) * bytes,
+                       (const char *)t.data + (size_t)(r * s->tokens) * bytes, (size_t)s->tokens * bytes);
+        }
+    return GY_OK;
+}
+
+gy_status gy_generator_feed(gy_generator *g, const int64_t *ids, int64_t t) {
+    int64_t b = g->args.rows, cap = g->args.capacity;
+    stage *s;
+    if (t < 1 || g->length + t > cap)
+        return gy_fail(g->ctx, GY_ERR_USAGE, "generate: %" PRId64 " tokens after %" PRId64 ", room for %" PRId64, t,
+                       g->length, cap);
+    for (int64_t i = 0; i < b * t; i++)
+        if (ids[i] < 0 || ids[i] >= g->lm.vocabulary)
+            return gy_fail(g->ctx, GY_ERR_USAGE,
+                           "generate: token %" PRId64 " of row %" PRId64 " is %" PRId64 ", the vocabulary has %" PRId64,
+                           i % t, i / t, ids[i], g->lm.vocabulary);
+    gy_status st = stage_for(g, t, &s);
+    if (st != GY_OK) return st;
+    int64_t *in_ids = gy_plan_input(s->plan, "ids"), *position = gy_plan_input(s->plan, "positions");
+    uint8_t *seen = gy_plan_input(s->plan, "seen"), *mask = gy_plan_input(s->plan, "mask");
+    memcpy(in_ids, ids, (size_t)(b * t) * sizeof *ids);
+    for (int64_t r = 0; r < b; r++) {
+        for (int64_t i = 0; i < t; i++) {
+            int64_t at = g->length + i - g->start[r];
+            if (position) position[r * t + i] = at > 0 ? at : 0;
+            if (mask) mask[r * t + i] = at >= 0;
+        }
+        for (int64_t i = 0; seen && i < cap; i++) seen[r * cap + i] = i >= g->start[r] && i < g->length;
+    }
+    st = gy_plan_run(s->plan);
+    if (st == GY_OK) st = keep(g, s);
+    if (st != GY_OK) return st;
+    gy_tensor next = gy_plan_output(s->plan, "next");
+    memcpy(g->logits, next.data, gy_tensor_bytes(&next));
+    g->length += t;
+    g->ran = true;
+    return GY_OK;
+}
+
+gy_status gy_generator_reorder(gy_generator *g, const int64_t *from) {
+    int64_t b = g->args.rows;
+    size_t most = 0;
+    for (int64_t i = 0; i < gy_store_count(g->cache); i++) {
+        size_t n = gy_tensor_bytes(&gy_store_at(g->cache, i)->value);
+        most = n > most ? n : most;
+    }
+    char *copy = gy_malloc(g->ctx, most);
+    if (!copy) return GY_ERR_NOMEM;
+    for (int64_t i = 0; i < gy_store_count(g->cache); i++) {
+        gy_tensor *t = &gy_store_at(g->cache, i)->value;
+        size_t row = gy_tensor_bytes(t) / (size_t)b, used = row / (size_t)g->args.capacity * (size_t)g->length;
+        for (int64_t r = 0; r < b; r++) memcpy(copy + (size_t)r * row, (char *)t->data + (size_t)from[r] * row, used);
+        for (int64_t r = 0; r < b; r++) memcpy((char *)t->data + (size_t)r * row, copy + (size_t)r * row, used);
+    }
+    gy_free(g->ctx, copy);
+    return GY_OK;
+}
+
+/* ---- choosing ---- */
+
+typedef struct candidate {
+    double value;
+    int64_t id;
+} candidate;
+
+/* Largest first, equal ones by id. */
+static int by_value(const void *a, const void *b) {
+    const candidate *x = a, *y = b;
+    if (x->value != y->value) return x->value < y->value ? 1 : -1;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+int64_t gy_sample_token(const float *logits, int64_t v, const gy_sampling *s, const int64_t *seen, int64_t n,
+                        gy_rng *rng, double *scratch) {
+    candidate *c = (candidate *)(void *)scratch; /* 16 bytes each */
+    for (int64_t i = 0; i < v; i++) c[i] = (candidate){logits[i], i};
+    for (int64_t i = 0; i < n; i++) {
+        double *x = &c[seen[i]].value;
+        *x -= s->frequency;
+        bool first = true; /* the repetition penalty counts a token once */
+        for (int64_t k = 0; s->repetition > 0 && k < i && first; k++) first = seen[k] != seen[i];
+        if (s->repetition > 0 && first) *x = *x > 0 ? *x / s->repetition : *x * s->repetition;
+    }
+    if (s->temperature <= 0) {
+        int64_t best = 0;
+        for (int64_t i = 1; i < v; i++)
+            if (c[i].value > c[best].value) best = i;
+        return best;
+    }
+    int64_t kept = v;
+    if (s->top_k > 0 || s->top_p > 0) qsort(c, (size_t)v, sizeof *c, by_value);
+    if (s->top_k > 0 && s->top_k < v) kept = s->top_k;
+    double top = c[0].value, sum = 0;
+    for (int64_t i = 1; i < kept; i++) top = c[i].value > top ? c[i].value : top;
+    for (int64_t i = 0; i < kept; i++) sum += c[i].value = exp((c[i].value - top) / s->temperature);
+    if (s->top_p > 0 && s->top_p < 1) {
+        double reached = 0;
+        int64_t i = 0;
+        while (i < kept && reached < s->top_p * sum) reached += c[i++].value;
+        kept = i;
+        sum = reached;
+    }
+    double u = gy_rng_uniform(rng) * sum;
+    for (int64_t i = 0; i < kept; i++)
+        if ((u -= c[i].value) < 0) return c[i].id;
+    return c[kept - 1].id;
+}
+
+/* ---- beam search ---- */
+
+/* A finished sequence: `n` new tokens, the end token included. */
+typedef struct hypothesis {
+    double score;
+    int64_t n;
+    int64_t *token;
+} hypothesis;
+
+typedef struct beams {
+    int64_t width, v, most; /* beams; vocabulary; new tokens at most */
+    double power;
+    hypothesis *done; /* [width], best kept */
+    int64_t n_done;
+    int64_t *token, *spare; /* [width, most] the running beams */
+    double *score;          /* [width] */
+    candidate *pick;        /* [2 width] the best continuations, id = beam V + token */
+    int64_t *from, *next;   /* [width] */
+} beams;
+
+static void finish(beams *s, const int64_t *token, int64_t n, double score) {
+    hypothesis *worst = &s->done[0];
+    score /= pow((double)n, s->power);
+    if (s->n_done < s->width) {
+        worst = &s->done[s->n_done++];
+    } else {
+        for (int64_t i = 1; i < s->width; i++)
+            if (s->done[i].score < worst->score) worst = &s->done[i];
+        if (score <= worst->score) return;
+    }
+    worst->score = score;
+    worst->n = n;
+    memcpy(worst->token, token, (size_t)n * sizeof *token);
+}
+
+/* The 2 width best of width x V continuations, in order: an insertion into a short sorted list. */
+static void best_continuations(beams *s, const float *logits) {
+    int64_t n = 0, most = 2 * s->width;
+    for (int64_t b = 0; b < s->width; b++) {
+        const float *x = logits + b * s->v;
+        double top = x[0], sum = 0;
+        for (int64_t i = 1; i < s->v; i++) top = x[i] > top ? x[i] : top;
+        for (int64_t i = 0; i < s->v; i++) sum += exp(x[i] - top);
+        double shift = s->score[b] - top - log(sum);
+        for (int64_t i = 0; i < s->v; i++) {
+            candidate c = {x[i] + shift, b * s->v + i};
+            if (n == most && by_value(&c, &s->pick[n - 1]) >= 0) continue;
+            int64_t k = n < most ? n++ : most - 1;
+            for (; k > 0 && by_value(&c, &s->pick[k - 1]) < 0; k--) s->pick[k] = s->pick[k - 1];
+            s->pick[k] = c;
+        }
+    }
+}
+
+/* Continues the beams by one token (their n-th new one); false when no running beam can still win. */
+static bool extend(beams *s, const float *logits, int64_t n, int64_t end) {
+    best_continuations(s, logits);
+    double best = s->pick[0].value;
+    int64_t kept = 0;
+    for (int64_t i = 0; i < 2 * s->width && kept < s->width; i++) {
+        int64_t b = s->pick[i].id / s->v, id = s->pick[i].id % s->v;
+        if (id == end) { /* counts only among the best `width` */
+            s->token[b * s->most + n] = id;
+            if (i < s->width) finish(s, s->token + b * s->most, n + 1, s->pick[i].value);
+            continue;
+        }
+        memcpy(s->spare + kept * s->most, s->token + b * s->most, (size_t)n * sizeof *s->token);
+        s->spare[kept * s->most + n] = id;
+        s->next[kept] = id;
+        s->from[kept] = b;
+        s->score[kept++] = s->pick[i].value;
+    }
+    int64_t *t = s->token;
+    s->token = s->spare;
+    s->spare = t;
+    if (s->n_done < s->width) return true;
+    double worst = s->done[0].score;
+    for (int64_t i = 1; i < s->width; i++) worst = s->done[i].score < worst ? s->done[i].score : worst;
+    return worst < best / pow((double)(n + 1), s->power);
+}
+
+static gy_status search(gy_ctx *ctx, beams *s, gy_generator *g, const int64_t *prompt, int64_t t, int64_t n,
+                        int64_t end, int64_t *out) {
+    int64_t *repeated = gy_malloc(ctx, (size_t)(s->width * t) * sizeof *repeated);
+    if (!repeated) return GY_ERR_NOMEM;
+    for (int64_t b = 0; b < s->width; b++) {
+        memcpy(repeated + b * t, prompt, (size_t)t * sizeof *prompt);
+        s->score[b] = b ? -1e9 : 0; /* all beams begin alike: only one of them counts */
+    }
+    gy_status st = gy_generator_feed(g, repeated, t);
+    gy_free(ctx, repeated);
+    for (int64_t i = 0; st == GY_OK && i < n; i++) {
+        bool more = extend(s, gy_generator_logits(g), i, end);
+        for (int64_t b = 0; b < s->width && i == n - 1; b++) finish(s, s->token + b * s->most, n, s->score[b]);
+        if (!more || i == n - 1) break;
+        st = gy_generator_reorder(g, s->from);
+        if (st == GY_OK) st = gy_generator_feed(g, s->next, 1);
+    }
+    const hypothesis *best = &s->done[0];
+    for (int64_t i = 1; i < s->n_done; i++)
+        if (s->done[i].score > best->score) best = &s->done[i];
+    for (int64_t i = 0; st == GY_OK && i < n; i++) out[i] = i < best->n ? best->token[i] : end;
+    return st;
+}
+
+static gy_status beam_row(gy_ctx *ctx, const gy_lm *lm, gy_store *store, const gy_sampling *o, const int64_t *prompt,
+                          int64_t t, int64_t n, int64_t *out) {
+    int64_t w = o->beams;
+    gy_arena mem;
+    gy_arena_init(&mem, ctx);
+    beams s = {.width = w, .v = lm->vocabulary, .most = n, .power = o->length_power > 0 ? o->length_power : 1};
+    s.done = gy_arena_alloc(&mem, (size_t)w * sizeof *s.done);
+    s.token = gy_arena_alloc(&mem, (size_t)(w * n) * sizeof *s.token);
+    s.spare = gy_arena_alloc(&mem, (size_t)(w * n) * sizeof *s.spare);
+    s.score = gy_arena_alloc(&mem, (size_t)w * sizeof *s.score);
+    s.pick = gy_arena_alloc(&mem, (size_t)(2 * w) * sizeof *s.pick);
+    s.from = gy_arena_alloc(&mem, (size_t)w * sizeof *s.from);
+    s.next = gy_arena_alloc(&mem, (size_t)w * sizeof *s.next);
+    bool whole = s.done && s.token && s.spare && s.score && s.pick && s.from && s.next;
+    for (int64_t i = 0; whole && i < w; i++)
+        whole = (s.done[i].token = gy_arena_alloc(&mem, (size_t)n * sizeof(int64_t))) != NULL;
+    gy_generator *g = NULL;
+    gy_status st = whole ? gy_generator_new(ctx, (gy_generator_args){lm, store, w, t + n}, &g) : GY_ERR_NOMEM;
+    if (st == GY_OK) st = search(ctx, &s, g, prompt, t, n, o->end, out);
+    gy_generator_free(g);
+    gy_arena_free(&mem);
+    return st;
+}
+
+/* ---- whole texts ---- */
+
+static gy_status sample_rows(gy_ctx *ctx, const gy_lm *lm, gy_generator *g, const gy_sampling *s, const int64_t *prompt,
+                             const int64_t *start, int64_t rows, int64_t t, int64_t n, int64_t *out) {
+    int64_t *text = gy_malloc(ctx, (size_t)(rows * (t + n)) * sizeof *text);
+    int64_t *next = gy_malloc(ctx, (size_t)rows * sizeof *next);
+    double *scratch = gy_malloc(ctx, (size_t)(2 * lm->vocabulary) * sizeof *scratch);
+    gy_rng *rng = gy_calloc(ctx, (size_t)rows, sizeof *rng);
+    gy_status st = text && next && scratch && rng ? gy_generator_feed(g, prompt, t) : GY_ERR_NOMEM;
+    for (int64_t r = 0; st == GY_OK && r < rows; r++) {
+        char name[48];
+        snprintf(name, sizeof name, "generate.%" PRId64, r);
+        gy_rng_init(&rng[r], s->seed, name);
+        memcpy(text + r * (t + n), prompt + r * t, (size_t)t * sizeof *text);
+    }
+    for (int64_t i = 0; st == GY_OK && i < n; i++) {
+        bool all_ended = s->end >= 0;
+        for (int64_t r = 0; r < rows; r++) {
+            int64_t pad = start ? start[r] : 0, *row = text + r * (t + n);
+            bool ended = s->end >= 0 && i > 0 && row[t + i - 1] == s->end;
+            next[r] = ended ? s->end
+                            : gy_sample_token(gy_generator_logits(g) + r * lm->vocabulary, lm->vocabulary, s, row + pad,
+                                              t + i - pad, &rng[r], scratch);
+            out[r * n + i] = row[t + i] = next[r];
+            all_ended = all_ended && next[r] == s->end;
+        }
+        if (all_ended) {
+            for (int64_t r = 0; r < rows; r++)
+                for (int64_t k = i + 1; k < n; k++) out[r * n + k] = s->end;
+            break;
+        }
+        if (i + 1 < n) st = gy_generator_feed(g, next, 1);
+    }
+    gy_free(ctx, text);
+    gy_free(ctx, next);
+    gy_free(ctx, scratch);
+    gy_free(ctx, rng);
+    return st;
+}
+
+gy_status gy_generate(gy_ctx *ctx, const gy_lm *lm, gy_store *store, const gy_sampling *s, const int64_t *prompt,
+                      const int64_t *start, int64_t rows, int64_t t, int64_t n, int64_t *out) {
+    if (rows < 1 || t < 1 || n < 0)
+        return gy_fail(ctx, GY_ERR_USAGE, "generate: %" PRId64 " new tokens for %" PRId64 " prompts of %" PRId64, n,
+                       rows, t);
+    for (int64_t r = 0; start && r < rows; r++)
+        if (start[r] < 0 || start[r] >= t)
+            return gy_fail(ctx, GY_ERR_USAGE, "generate: row %" PRId64 " has %" PRId64 " tokens of padding of %" PRId64,
+                           r, start[r], t);
+    if (n == 0) return GY_OK;
+    gy_status st = GY_OK;
+    if (s->beams > 1) {
+        for (int64_t r = 0; st == GY_OK && r < rows; r++) {
+            int64_t pad = start ? start[r] : 0;
+            st = beam_row(ctx, lm, store, s, prompt + r * t + pad, t - pad, n, out + r * n);
+        }
+        return st;
+    }
+    gy_generator *g = NULL;
+    st = gy_generator_new(ctx, (gy_generator_args){lm, store, rows, t + n, start}, &g);
+    if (st == GY_OK) st = sample_rows(ctx, lm, g, s, prompt, start, rows, t, n, out);
+    gy_generator_free(g);
+    return st;
+}
