@@ -69,6 +69,14 @@ static bool hook_fits(const char *pattern, const char *name) {
     return strcmp(pattern, name) == 0;
 }
 
+bool gy_tapped(const gy_mod *m, const char *name) {
+    char full[768];
+    dotted(m, name, full, sizeof full);
+    for (int64_t i = 0; i < m->n_hooks; i++)
+        if (hook_fits(m->hooks[i].name, full)) return true;
+    return false;
+}
+
 gy_t gy_tap_(gy_site at, gy_mod *m, const char *name, gy_t x) {
     char full[768], input[800];
     if (gy_is_none(x) || x.id == 0) return x;
@@ -107,7 +115,8 @@ gy_t gy_nn_linear_(gy_nn_linear_args a) {
     int64_t in = gy_dim(a.x, -1);
     gy_push(a.m, "%s", a.name);
     gy_t w = gy_param_(a.at, a.m, "weight", GY_S(a.out, in), or_default(a.init, torch_weight));
-    gy_t b = a.no_bias ? GY_NONE : gy_param_(a.at, a.m, "bias", GY_S(a.out), (gy_init){GY_INIT_FAN_IN, (double)in});
+    gy_init fan_in = {GY_INIT_FAN_IN, (double)in};
+    gy_t b = a.no_bias ? GY_NONE : gy_param_(a.at, a.m, "bias", GY_S(a.out), or_default(a.bias_init, fan_in));
     gy_t y = gy_linear_(a.at, a.x, w, b);
     gy_pop(a.m);
     return y;
@@ -127,8 +136,8 @@ gy_t gy_nn_conv_(gy_nn_conv_args a) {
     }
     gy_push(a.m, "%s", a.name);
     gy_t weight = gy_param_(a.at, a.m, "weight", w, or_default(a.init, torch_weight));
-    gy_t bias =
-        a.no_bias ? GY_NONE : gy_param_(a.at, a.m, "bias", GY_S(a.out), (gy_init){GY_INIT_FAN_IN, (double)fan_in});
+    gy_init of_bias = or_default(a.bias_init, (gy_init){GY_INIT_FAN_IN, (double)fan_in});
+    gy_t bias = a.no_bias ? GY_NONE : gy_param_(a.at, a.m, "bias", GY_S(a.out), of_bias);
     gy_t y = gy_conv_((gy_conv_args){.at = a.at,
                                      .x = a.x,
                                      .w = weight,

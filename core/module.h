@@ -46,6 +46,8 @@ gy_state *gy_mod_state(gy_mod *m, const char *name); /* NULL: none of that name 
 /* A named value that hooks and traces can reach; x itself when nobody asks. */
 gy_t gy_tap_(gy_site at, gy_mod *m, const char *name, gy_t x);
 #define gy_tap(m, name, x) gy_tap_(GY_HERE, m, name, x)
+/* True when a hook reaches "<scope>.<name>": layers whose fast form does not compute that value ask first. */
+bool gy_tapped(const gy_mod *m, const char *name);
 
 /* ---- layers: names and initial values are PyTorch's ------------------------------------------------ */
 
@@ -56,7 +58,8 @@ typedef struct gy_nn_linear_args {
     gy_t x; /* [..., in] */
     int64_t out;
     bool no_bias;
-    gy_init init; /* of the weight; default U(+-1/sqrt(in)) */
+    gy_init init;      /* of the weight; default U(+-1/sqrt(in)) */
+    gy_init bias_init; /* default U(+-1/sqrt(in)) */
 } gy_nn_linear_args;
 /* name.weight [out, in], name.bias [out] -> [..., out] */
 gy_t gy_nn_linear_(gy_nn_linear_args a);
@@ -72,7 +75,7 @@ typedef struct gy_nn_conv_args {
     gy_shape stride, pad, dilation; /* as gy_conv's */
     int64_t groups;
     bool no_bias;
-    gy_init init;
+    gy_init init, bias_init; /* default U(+-1/sqrt(fan_in)) */
 } gy_nn_conv_args;
 /* name.weight [out, in/groups, k...], name.bias [out] */
 gy_t gy_nn_conv_(gy_nn_conv_args a);
