@@ -59,28 +59,44 @@ static gy_t to_heads(gy_t x, int64_t heads) {
     return gy_reshape(x, gy_dim(x, 0), gy_dim(x, 1), heads, gy_dim(x, 2) / heads);
 }
 
-/* softmax(q k^T / sqrt(d)) v of x [B, T, C] on context [B, S, D]; the projection `out` ends it */
-static gy_t attend(gy_mod *m, const gy_diffusion_style *s, gy_t x, gy_t context, int64_t heads, bool bias,
-                   const char *out) {
+/* The projections of one attention layer. */
+typedef struct projections {
+    const char *q, *k, *v, *out;
+    bool bias; /* of q, k, v */
+} projections;
+static const projections plain_keys[] = {
+    [GY_KEYS_DIFFUSERS] = {"to_q", "to_k", "to_v", "to_out.0", true},
+    [GY_KEYS_DIFFUSERS_OLD] = {"query", "key", "value", "proj_attn", true},
+    [GY_KEYS_MONAI] = {"to_q", "to_k", "to_v", "out_proj", true},
+};
+static const projections transformer_keys = {"to_q", "to_k", "to_v", "to_out.0", false};
+
+/* The scope with dots, as names show it. */
+static void scope_name(const gy_mod *m, char *out, size_t n) {
+    snprintf(out, n, "%s", m->scope);
+    for (char *at = out; *at; at++)
+        if (*at == '/') *at = '.';
+}
+
+/* softmax(q k^T / sqrt(d)) v of x [B, T, C] on context [B, S, D] -> [B, T, C] */
+static gy_t attend(gy_mod *m, const gy_diffusion_style *s, gy_t x, gy_t context, int64_t heads, projections w) {
     int64_t c = gy_dim(x, -1);
     if (heads < 1 || c % heads)
         return gy_poison(m->g, GY_HERE, "%s: %d heads do not divide %d channels", m->scope, (int)heads, (int)c);
-    gy_t q = to_heads(gy_nn_linear(m, "to_q", x, c, .no_bias = !bias), heads);       /* [B, T, H, C/H] */
-    gy_t k = to_heads(gy_nn_linear(m, "to_k", context, c, .no_bias = !bias), heads); /* [B, S, H, C/H] */
-    gy_t v = to_heads(gy_nn_linear(m, "to_v", context, c, .no_bias = !bias), heads);
+    gy_t q = to_heads(gy_nn_linear(m, w.q, x, c, .no_bias = !w.bias), heads);       /* [B, T, H, C/H] */
+    gy_t k = to_heads(gy_nn_linear(m, w.k, context, c, .no_bias = !w.bias), heads); /* [B, S, H, C/H] */
+    gy_t v = to_heads(gy_nn_linear(m, w.v, context, c, .no_bias = !w.bias), heads);
     gy_t y;
     if (s->attend || gy_tapped(m, "probabilities")) {
         gy_t p = gy_tap(m, "probabilities", gy_attention_weights(.q = q, .k = k)); /* [B, H, T, S] */
         char name[sizeof m->scope];
-        snprintf(name, sizeof name, "%s", m->scope);
-        for (char *at = name; *at; at++)
-            if (*at == '/') *at = '.';
+        scope_name(m, name, sizeof name);
         if (s->attend) p = s->attend(s->user, m, name, p);
         y = gy_einsum("bhts,bshd->bthd", p, v);
     } else {
         y = gy_attention(.q = q, .k = k, .v = v);
     }
-    return gy_nn_linear(m, out, gy_reshape(y, gy_dim(x, 0), gy_dim(x, 1), c), c); /* [B, T, C] */
+    return gy_nn_linear(m, w.out, gy_reshape(y, gy_dim(x, 0), gy_dim(x, 1), c), c);
 }
 
 /* [B, spatial..., C] -> [B, positions, C] */
@@ -93,7 +109,7 @@ gy_t gy_diffusion_attention(gy_mod *m, const gy_diffusion_style *s, const char *
     gy_push(m, "%s", name);
     gy_t h = positions(gy_nn_groupnorm(m, monai ? "norm" : "group_norm", x, s->norm_eps, s->groups));
     if (monai) gy_push(m, "attn");
-    h = attend(m, s, h, h, heads, true, monai ? "out_proj" : "to_out.0");
+    h = attend(m, s, h, h, heads, plain_keys[s->keys]);
     if (monai) gy_pop(m);
     gy_t y = gy_add(x, gy_reshape_to(h, gy_shape_of(x)));
     gy_pop(m);
@@ -111,12 +127,12 @@ static gy_t geglu(gy_mod *m, gy_t h) {
 static gy_t transformer_block(gy_mod *m, const gy_diffusion_style *s, gy_t h, gy_t context, int64_t heads) {
     gy_t n = gy_nn_layernorm(m, "norm1", h);
     gy_push(m, "attn1");
-    h = gy_add(h, attend(m, s, n, n, heads, false, "to_out.0"));
+    h = gy_add(h, attend(m, s, n, n, heads, transformer_keys));
     gy_pop(m);
     if (!gy_is_none(context)) {
         n = gy_nn_layernorm(m, "norm2", h);
         gy_push(m, "attn2");
-        h = gy_add(h, attend(m, s, n, context, heads, false, "to_out.0"));
+        h = gy_add(h, attend(m, s, n, context, heads, transformer_keys));
         gy_pop(m);
     }
     n = gy_nn_layernorm(m, "norm3", h);
