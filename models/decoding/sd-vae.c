@@ -63,7 +63,7 @@ static const config tiny = {.height = 16,
                             .resnets = 1,
                             .groups = 4,
                             .scale = 1,
-                            .kl = 1e-3,
+                            .kl = 1e-4,
                             .batch = 16,
                             .steps = 300,
                             .lr = 3e-3};
