@@ -32,7 +32,7 @@ gy_t gy_diffusion_conv(gy_mod *m, const gy_diffusion_style *s, const char *name,
 
 /* silu(norm(x)) */
 static gy_t norm_silu(gy_mod *m, const gy_diffusion_style *s, const char *name, gy_t x) {
-    return gy_silu(gy_nn_groupnorm(m, name, x, s->eps, s->groups));
+    return gy_nn_groupnorm(m, name, x, s->eps, s->groups, .act = GY_ACT_SILU);
 }
 
 /* v [B, C] to every position of x [B, spatial..., C] */
@@ -42,14 +42,37 @@ static gy_t per_channel(gy_t v, gy_t x) {
     return gy_reshape_to(v, s);
 }
 
-gy_t gy_diffusion_resnet(gy_mod *m, const gy_diffusion_style *s, const char *name, gy_t x, gy_t temb, int64_t out) {
-    gy_push(m, "%s", name);
+/* h (1 + a) + b, [a, b] = W temb */
+static gy_t modulated(gy_mod *m, const char *name, gy_t h, gy_t temb) {
+    gy_t part[2];
+    if (gy_is_none(temb)) return h;
+    gy_split(gy_nn_linear(m, name, temb, 2 * gy_dim(h, -1)), -1, 2, part); /* [B, C] each */
+    gy_t gain = gy_add_scalar(per_channel(part[0], h), 1);
+    return gy_add(gy_mul(h, gain), per_channel(part[1], h));
+}
+
+static gy_t film_block(gy_mod *m, const gy_diffusion_style *s, gy_t x, gy_t temb, int64_t out) {
+    int64_t d = s->dilation ? s->dilation : 1;
+    gy_t h = gy_nn_conv(m, "conv1", x, out, GY_S(3), .pad = GY_S(d), .dilation = GY_S(d));
+    h = modulated(m, "film1", gy_silu(h), temb);
+    h = gy_silu(gy_nn_conv(m, "conv2", h, out, GY_S(3), .pad = GY_S(1)));
+    h = modulated(m, "film2", gy_nn_dropout(m, "dropout", h, s->dropout), temb);
+    if (gy_dim(x, -1) != out) x = gy_nn_conv(m, "conv_shortcut", x, out, GY_S(1));
+    return gy_add(x, h);
+}
+
+static gy_t norm_block(gy_mod *m, const gy_diffusion_style *s, gy_t x, gy_t temb, int64_t out) {
     gy_t h = gy_diffusion_conv(m, s, "conv1", norm_silu(m, s, "norm1", x), out, 3, false); /* [B, spatial, out] */
     if (!gy_is_none(temb)) h = gy_add(h, per_channel(gy_nn_linear(m, "time_emb_proj", gy_silu(temb), out), h));
     h = gy_diffusion_conv(m, s, "conv2", norm_silu(m, s, "norm2", h), out, 3, s->zero_out);
     if (gy_dim(x, -1) != out)
         x = gy_diffusion_conv(m, s, s->keys == GY_KEYS_MONAI ? "skip_connection" : "conv_shortcut", x, out, 1, false);
-    gy_t y = gy_add(x, h);
+    return gy_add(x, h);
+}
+
+gy_t gy_diffusion_resnet(gy_mod *m, const gy_diffusion_style *s, const char *name, gy_t x, gy_t temb, int64_t out) {
+    gy_push(m, "%s", name);
+    gy_t y = s->film ? film_block(m, s, x, temb, out) : norm_block(m, s, x, temb, out);
     gy_pop(m);
     return gy_tap(m, name, y);
 }
@@ -165,10 +188,27 @@ gy_t gy_diffusion_transformer(gy_mod *m, const gy_diffusion_style *s, const char
 
 gy_t gy_diffusion_down(gy_mod *m, const gy_diffusion_style *s, gy_t x) {
     const char *name = s->keys == GY_KEYS_MONAI ? "downsampler.op.conv" : "downsamplers.0.conv";
-    return gy_nn_conv(m, name, x, gy_dim(x, -1), GY_S(3), GY_S(2), GY_S(1));
+    return gy_nn_conv(m, name, x, gy_dim(x, -1), GY_S(s->film ? 4 : 3), GY_S(2), GY_S(1));
+}
+
+/* The transposed convolution of kernel 4, stride 2, padding 1; name.weight [C, C, 4...], name.bias [C]. */
+static gy_t doubled(gy_mod *m, const char *name, gy_t x) {
+    int64_t c = gy_dim(x, -1), axes = gy_rank(x) - 2;
+    gy_shape w = {.rank = 2 + axes, .dim = {c, c}};
+    double fan_in = (double)c;
+    for (int64_t i = 0; i < axes; i++) {
+        w.dim[2 + i] = 4;
+        fan_in *= 4.0;
+    }
+    gy_push(m, "%s", name);
+    gy_t weight = gy_param(m, "weight", w, GY_INIT_KAIMING_UNIFORM, sqrt(5.0));
+    gy_t bias = gy_param(m, "bias", GY_S(c), GY_INIT_FAN_IN, fan_in);
+    gy_pop(m);
+    return gy_conv_transpose(.x = x, .w = weight, .b = bias, .stride = GY_S(2), .pad = GY_S(1));
 }
 
 gy_t gy_diffusion_up(gy_mod *m, const gy_diffusion_style *s, gy_t x, gy_shape size) {
     const char *name = s->keys == GY_KEYS_MONAI ? "upsampler.postconv.conv" : "upsamplers.0.conv";
+    if (s->film) return doubled(m, name, x);
     return gy_nn_conv(m, name, gy_resize(.x = x, .size = size), gy_dim(x, -1), GY_S(3), .pad = GY_S(1));
 }

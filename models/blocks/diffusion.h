@@ -21,10 +21,13 @@ typedef enum gy_diffusion_keys {
 /* What the layers of one network have in common. */
 typedef struct gy_diffusion_style {
     gy_diffusion_keys keys;
-    int64_t groups;  /* of group normalisation */
-    double eps;      /* of the residual blocks' norms */
-    double norm_eps; /* of the norm before attention */
-    bool zero_out;   /* the last convolution of a residual block starts at zero (medforj) */
+    int64_t groups;   /* of group normalisation */
+    double eps;       /* of the residual blocks' norms */
+    double norm_eps;  /* of the norm before attention */
+    bool zero_out;    /* the last convolution of a residual block starts at zero (medforj) */
+    bool film;        /* residual blocks without norms, whose features the time scales and shifts (artifactgen) */
+    double dropout;   /* film: before the second modulation */
+    int64_t dilation; /* film: of the first convolution; 0: 1 */
     /* Called with the attention probabilities p [B, heads, queries, keys] of each attention layer and its full scope
      * ("...attn2"); what it returns meets the values. It may store p (a map to take gradients of), change it, or hand
      * it back. NULL: the fused operator, which never forms p. */
@@ -42,7 +45,11 @@ gy_t gy_diffusion_conv(gy_mod *m, const gy_diffusion_style *s, const char *name,
 /* x [B, spatial..., Cin], temb [B, E] or GY_NONE -> [B, spatial..., out]:
  *     h = conv1(silu(norm1 x)) + time_emb_proj(silu(temb));  y = shortcut(x) + conv2(silu(norm2 h))
  * Keys norm1, conv1, time_emb_proj, norm2, conv2, conv_shortcut (MONAI: skip_connection), the last one only when the
- * number of channels changes. */
+ * number of channels changes.
+ *
+ * With `film` (Perez et al. 2018, arXiv:1709.07871; the 1-D net of arXiv:2509.08188):
+ *     h = film1(silu(conv1 x)); y = shortcut(x) + film2(dropout(silu(conv2 h))), film(h) = h (1 + a) + b,
+ * [a, b] = W temb. Keys conv1, film1, conv2, film2, conv_shortcut. */
 gy_t gy_diffusion_resnet(gy_mod *m, const gy_diffusion_style *s, const char *name, gy_t x, gy_t temb, int64_t out);
 
 /* x + out(attention(norm x)) over all positions: x [B, spatial..., C]. Keys group_norm, to_q, to_k, to_v, to_out.0
@@ -56,11 +63,12 @@ gy_t gy_diffusion_attention(gy_mod *m, const gy_diffusion_style *s, const char *
 gy_t gy_diffusion_transformer(gy_mod *m, const gy_diffusion_style *s, const char *name, gy_t x, gy_t context,
                               int64_t heads, int64_t depth, bool linear);
 
-/* Halves each spatial axis: 3-kernel, stride 2, padding 1; x [B, spatial..., C] -> [B, ceil(spatial/2)..., C]. The
- * scope of the block is the caller's: keys downsamplers.0.conv (MONAI: downsampler.op.conv). */
+/* Halves each spatial axis: 3-kernel (film: 4), stride 2, padding 1; x [B, spatial..., C] -> [B, ceil(spatial/2)...,
+ * C]. The scope of the block is the caller's: keys downsamplers.0.conv (MONAI: downsampler.op.conv). */
 gy_t gy_diffusion_down(gy_mod *m, const gy_diffusion_style *s, gy_t x);
 /* Nearest neighbour to `size` (one value a spatial axis), then a 3-kernel convolution. Keys upsamplers.0.conv (MONAI:
- * upsampler.postconv.conv). */
+ * upsampler.postconv.conv). With film: a transposed convolution of kernel 4, stride 2, padding 1, which doubles; key
+ * upsamplers.0.conv. */
 gy_t gy_diffusion_up(gy_mod *m, const gy_diffusion_style *s, gy_t x, gy_shape size);
 
 /* The spatial axes of x [B, spatial..., C]. */

@@ -41,6 +41,19 @@ gy_unet_spec gy_unet_medforj(void) {
                           .style = {.keys = GY_KEYS_MONAI, .groups = 8, .eps = 1e-6, .zero_out = true}};
 }
 
+gy_unet_spec gy_unet_artifactgen(int64_t channels, int64_t classes) {
+    return (gy_unet_spec){.axes = 1,
+                          .in = channels,
+                          .out = channels,
+                          .levels = 3,
+                          .channels = {64, 128, 256},
+                          .resnets = 2,
+                          .time_features = 128,
+                          .time_width = 128,
+                          .classes = classes + 1,
+                          .style = {.film = true, .dropout = 0.1}};
+}
+
 /* ---- one definition ---- */
 
 static gy_status check(const gy_unet_args *a) {
@@ -146,6 +159,7 @@ gy_unet_encoded gy_unet_encode(const gy_unet_args *a, gy_t hint) {
     e.skip[e.n++] = e.h;
     for (int64_t i = 0; i < s->levels; i++) {
         gy_push(m, "down_blocks.%d", (int)i);
+        if (s->style.film) e.style.dilation = (int64_t)1 << i;
         for (int64_t j = 0; j < s->resnets; j++) {
             e.h = block(a, &e.style, e.temb, j, e.h, s->channels[i], s->heads[i]);
             if (j + 1 == s->resnets && !gy_is_none(a->adapter[i])) e.h = gy_add(e.h, a->adapter[i]);
@@ -154,6 +168,7 @@ gy_unet_encoded gy_unet_encode(const gy_unet_args *a, gy_t hint) {
         if (i + 1 < s->levels) e.skip[e.n++] = e.h = gy_diffusion_down(m, &e.style, e.h);
         gy_pop(m);
     }
+    e.style.dilation = 1;
     e.h = middle(a, &e);
     return e;
 }
@@ -174,6 +189,8 @@ gy_t gy_unet_(gy_unet_args a) {
         if (i > 0) h = gy_diffusion_up(m, &e.style, h, gy_spatial_shape(e.skip[e.n - 1]));
         gy_pop(m);
     }
-    h = gy_silu(gy_nn_groupnorm(m, monai(s) ? "out.0" : "conv_norm_out", h, e.style.eps, e.style.groups));
+    if (!s->style.film)
+        h = gy_nn_groupnorm(m, monai(s) ? "out.0" : "conv_norm_out", h, e.style.eps, e.style.groups,
+                            .act = GY_ACT_SILU);
     return gy_diffusion_conv(m, &e.style, monai(s) ? "out.2" : "conv_out", h, s->out, 3, s->style.zero_out);
 }

@@ -11,7 +11,7 @@
  *     mid   residual block, transformer, residual block
  *     up    level i from the last: `resnets` + 1 residual blocks on [h, popped skip], transformers as in down; then
  *           doubling, except at level 0
- *     out   conv_out(silu(norm h))
+ *     out   conv_out(silu(norm h)); without the norm and silu in a net without norms (style.film)
  * Times enter as temb = W2 silu(W1 features(t)), added inside every residual block. */
 #ifndef GY_BLOCKS_UNET_H
 #define GY_BLOCKS_UNET_H
@@ -75,6 +75,9 @@ gy_unet_spec gy_unet_sd15(void);
 gy_unet_spec gy_unet_sd21(void);
 /* The 3-D net of medforj (arXiv:2510.26834; MONAI's keys, 41.25 million parameters). */
 gy_unet_spec gy_unet_medforj(void);
+/* The 1-D net of artifactgen (arXiv:2509.08188), with the skips that its text describes: modulated residual blocks,
+ * dilated 1, 2, 4 on the way down; a class table with one more row, the last for "no class". */
+gy_unet_spec gy_unet_artifactgen(int64_t channels, int64_t classes);
 
 /* ---- ControlNet (Zhang et al. 2023, arXiv:2302.05543): a copy of the way down and the middle, which also sees a hint
  * picture; its outputs pass through convolutions that start at zero. ---- */

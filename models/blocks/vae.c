@@ -62,7 +62,7 @@ gy_vae_latent gy_vae_encode(gy_mod *m, const gy_vae_spec *s, gy_t x) {
         gy_pop(m);
     }
     h = middle(m, &t, h);
-    h = gy_silu(gy_nn_groupnorm(m, "conv_norm_out", h, t.eps, t.groups));
+    h = gy_nn_groupnorm(m, "conv_norm_out", h, t.eps, t.groups, .act = GY_ACT_SILU);
     h = gy_diffusion_conv(m, &t, "conv_out", h, 2 * s->latent, 3, false);
     gy_pop(m);
     h = gy_diffusion_conv(m, &t, "quant_conv", h, 2 * s->latent, 1, false);
@@ -93,7 +93,7 @@ gy_t gy_vae_decode(gy_mod *m, const gy_vae_spec *s, gy_t z) {
         }
         gy_pop(m);
     }
-    h = gy_silu(gy_nn_groupnorm(m, "conv_norm_out", h, t.eps, t.groups));
+    h = gy_nn_groupnorm(m, "conv_norm_out", h, t.eps, t.groups, .act = GY_ACT_SILU);
     h = gy_diffusion_conv(m, &t, "conv_out", h, s->in, 3, false);
     gy_pop(m);
     return h;

@@ -31,8 +31,8 @@ typedef struct config {
     int64_t axes, height, width, channels; /* of the latents */
     int64_t tokens, context;               /* of the text; 0 tokens: no context */
     char widths[64], heads[64];            /* a level: channels, attention heads (0: none) */
-    int64_t mid_heads, resnets, groups, linear, plain;
-    int64_t time_features, time_width;
+    int64_t mid_heads, resnets, groups, linear, plain, film;
+    int64_t time_features, time_width, labels;
     int64_t classes, batch, steps;
     double spread, lr;
 } config;
@@ -57,6 +57,8 @@ static const gy_option options[] = {
     INT(groups, 1, 1024, "groups of the norms"),
     INT(linear, 0, 1, "1: projections around the transformers are linear layers in the file (SD 2)"),
     INT(plain, 0, 1, "1: the network of MONAI: plain attention, its key names, zero last convolutions"),
+    INT(film, 0, 1, "1: the network of artifactgen: no norms, features scaled and shifted by the time"),
+    INT(labels, 0, 4096, "rows of the class table, the last for no class; 0: no classes"),
     INT(time_features, 0, 4096, "sinusoidal features of t; 0: as the first level"),
     INT(time_width, 0, 1 << 16, "width of the time embedding; 0: four times the first level"),
     INT(classes, 1, 64, "generated training set: how many mean latents"),
@@ -66,7 +68,7 @@ static const gy_option options[] = {
     REAL(lr, 0, 1, "largest learning rate"),
     {NULL}};
 
-#define TRAINING .classes = 4, .batch = 16, .steps = 300, .spread = 0.2, .lr = 2e-3
+#define TRAINING .batch = 16, .steps = 300, .spread = 0.2, .lr = 2e-3
 static const config tiny = {.axes = 2,
                             .height = 8,
                             .width = 8,
@@ -78,6 +80,7 @@ static const config tiny = {.axes = 2,
                             .mid_heads = 2,
                             .resnets = 1,
                             .groups = 4,
+                            .classes = 4,
                             TRAINING};
 static const config sd15 = {.axes = 2,
                             .height = 64,
@@ -90,6 +93,7 @@ static const config sd15 = {.axes = 2,
                             .mid_heads = 8,
                             .resnets = 2,
                             .groups = 32,
+                            .classes = 4,
                             TRAINING};
 static const config sd21 = {.axes = 2,
                             .height = 64,
@@ -103,6 +107,7 @@ static const config sd21 = {.axes = 2,
                             .resnets = 2,
                             .groups = 32,
                             .linear = 1,
+                            .classes = 4,
                             TRAINING};
 static const config medforj = {.axes = 3,
                                .height = 192,
@@ -115,12 +120,29 @@ static const config medforj = {.axes = 3,
                                .resnets = 2,
                                .groups = 8,
                                .plain = 1,
+                               .classes = 1,
                                TRAINING};
+static const config artifactgen = {.axes = 1,
+                                   .height = 1,
+                                   .width = 500,
+                                   .channels = 8,
+                                   .context = 1,
+                                   .widths = "64,128,256",
+                                   .heads = "0,0,0",
+                                   .resnets = 2,
+                                   .groups = 1,
+                                   .film = 1,
+                                   .labels = 6,
+                                   .time_features = 128,
+                                   .time_width = 128,
+                                   .classes = 5,
+                                   TRAINING};
 static const gy_config configs[] = {
     {"tiny", "8 x 8 latents, two levels; trains in seconds", &tiny},
     {"sd15", "Stable Diffusion 1.x: 859,520,964 parameters, 64 x 64 latents, 77 tokens of 768", &sd15},
     {"sd21", "Stable Diffusion 2.1-base: 865,910,724 parameters, 77 tokens of 1024", &sd21},
     {"medforj", "the 3-D network of arXiv:2510.26834 for whole heads, 41.25 million parameters", &medforj},
+    {"artifactgen", "the 1-D network of arXiv:2509.08188 for 2 s of EEG in 8 channels, 5 classes", &artifactgen},
     {NULL}};
 
 /* "16,32" -> values; the count, or -1. */
@@ -142,9 +164,10 @@ static gy_unet_spec spec_of(const config *c) {
                       .resnets = c->resnets,
                       .mid_heads = c->mid_heads,
                       .linear_projection = c->linear,
+                      .classes = c->labels,
                       .time_features = c->time_features,
                       .time_width = c->time_width,
-                      .style = {.groups = c->groups}};
+                      .style = {.groups = c->groups, .film = c->film, .dropout = c->film ? 0.1 : 0}};
     s.levels = numbers(c->widths, s.channels);
     numbers(c->heads, s.heads);
     if (c->plain) {
@@ -163,6 +186,11 @@ static gy_status check(gy_ctx *ctx, const void *cfg) {
                        "sd15-unet: widths='%s' and heads='%s': expected two lists of the same length, 1 to %d numbers "
                        "such as '320,640'",
                        c->widths, c->heads, GY_UNET_LEVELS);
+    if (c->labels && c->labels < c->classes)
+        return gy_fail(ctx, GY_ERR_USAGE, "sd15-unet: %d labels for %d classes", (int)c->labels, (int)c->classes);
+    if (!c->labels && !c->tokens && c->classes > 1)
+        return gy_fail(ctx, GY_ERR_USAGE, "sd15-unet: neither context nor labels could tell %d classes apart",
+                       (int)c->classes);
     for (int64_t i = 0; i < n; i++)
         if (widths[i] < 1 || widths[i] % c->groups || (heads[i] && widths[i] % heads[i]))
             return gy_fail(ctx, GY_ERR_USAGE,
@@ -189,12 +217,18 @@ static gy_t context_input(gy_build *b) {
     return gy_input(b->m->g, "context", GY_F32, GY_S(b->batch, c->tokens, c->context)); /* [B, T, D] */
 }
 
+static gy_t labels_input(gy_build *b) {
+    const config *c = b->cfg;
+    return c->labels ? gy_input(b->m->g, "labels", GY_I64, GY_S(b->batch)) : GY_NONE; /* [B], 0 .. labels - 1 */
+}
+
 static void build(gy_build *b) {
     const config *c = b->cfg;
     gy_unet_spec spec = spec_of(c);
     gy_t x = gy_input(b->m->g, "latents", GY_F32, latents_shape(c, b->batch)); /* [B, H, W, 4] */
     gy_t t = gy_input(b->m->g, "timestep", GY_F32, GY_S(b->batch));            /* [B], 0 .. 999 */
-    gy_output(gy_unet(b->m, &spec, x, t, context_input(b)), "noise");          /* [B, H, W, 4] */
+    gy_t y = gy_unet(b->m, &spec, x, t, context_input(b), .labels = labels_input(b));
+    gy_output(y, "noise"); /* [B, H, W, 4] */
 }
 
 /* Eq. (2): L = E |eps - eps_theta(alpha x0 + sigma eps, t, context)|^2 */
@@ -206,7 +240,7 @@ static void objective(gy_build *b) {
     gy_noise_init(&noise, GY_NOISE_SCALED_LINEAR, 1000, 0, 0);
     gy_t x0 = gy_input(m->g, "latents", GY_F32, latents_shape(c, b->batch));
     gy_noised n = gy_noise_batch(m, &noise, x0, GY_PREDICT_EPS);
-    gy_t y = gy_unet(m, &spec, n.x, n.t, context_input(b), .recompute = spec.levels > 2);
+    gy_t y = gy_unet(m, &spec, n.x, n.t, context_input(b), .labels = labels_input(b), .recompute = spec.levels > 2);
     gy_t loss = gy_mse(y, n.target, GY_LOSS_MEAN);
     gy_output(loss, "loss");
     gy_optim_adamw(m->g, m->store, loss, .weight_decay = 1e-4, .decays = gy_decays_matrices, .clip_norm = 1);
@@ -249,27 +283,26 @@ static void close_data(gy_job *j) {
     j->data = NULL;
 }
 
-/* A class, its context, a sample about its mean. */
-static void draw(const gy_job *j, gy_rng *r, float *latent, float *context) {
+/* Fills one row of a plan's inputs: a class, its context or label, a sample about its mean. */
+static void draw(const gy_job *j, gy_plan *p, gy_rng *r, int64_t row) {
     const config *c = j->cfg;
     const data *d = j->data;
+    float *latent = (float *)gy_plan_input(p, "latents") + row * d->width, *context = gy_plan_input(p, "context");
+    int64_t *label = gy_plan_input(p, "labels");
     int64_t k = gy_rng_below(r, c->classes), words = c->tokens * c->context;
     for (int64_t i = 0; i < d->width; i++)
         latent[i] = d->mean[k * d->width + i] + (float)(c->spread * gy_rng_normal(r));
-    if (context) memcpy(context, d->context + k * words, (size_t)words * sizeof *context);
+    if (context) memcpy(context + row * words, d->context + k * words, (size_t)words * sizeof *context);
+    if (label) label[row] = k;
 }
 
 static gy_status batch(gy_job *j, gy_plan *p, int64_t phase, int64_t step) {
-    const config *c = j->cfg;
-    const data *d = j->data;
-    float *x = gy_plan_input(p, "latents"), *context = gy_plan_input(p, "context");
     char name[48];
     (void)phase;
     snprintf(name, sizeof name, "batch.%lld", (long long)step);
     gy_rng r;
     gy_rng_init(&r, j->seed, name);
-    for (int64_t i = 0; i < j->batch; i++)
-        draw(j, &r, x + i * d->width, context ? context + i * c->tokens * c->context : NULL);
+    for (int64_t i = 0; i < j->batch; i++) draw(j, p, &r, i);
     return GY_OK;
 }
 
@@ -290,12 +323,11 @@ typedef struct score {
 static gy_status measure(gy_job *j, gy_plan *p, const gy_noise *noise, int64_t t, gy_rng *r, float *eps, score *out) {
     const config *c = j->cfg;
     const data *d = j->data;
-    float *x = gy_plan_input(p, "latents"), *time = gy_plan_input(p, "timestep"),
-          *context = gy_plan_input(p, "context");
+    float *x = gy_plan_input(p, "latents"), *time = gy_plan_input(p, "timestep");
     double a = gy_noise_alpha(noise, (double)t), s = gy_noise_sigma(noise, (double)t);
     for (int64_t i = 0; i < c->batch; i++) {
         float *row = x + i * d->width;
-        draw(j, r, row, context ? context + i * c->tokens * c->context : NULL);
+        draw(j, p, r, i);
         time[i] = (float)t;
         for (int64_t e = 0; e < d->width; e++) {
             eps[i * d->width + e] = (float)gy_rng_normal(r);

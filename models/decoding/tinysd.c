@@ -40,7 +40,7 @@ static const gy_option options[] = {
     {NULL}};
 
 static const config tiny = {.batch = 64,
-                            .steps = 1500,
+                            .steps = 1200,
                             .warmup = 100,
                             .prompts = 128,
                             .lr = 2e-3,
