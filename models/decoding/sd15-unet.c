@@ -31,7 +31,7 @@ typedef struct config {
     int64_t axes, height, width, channels; /* of the latents */
     int64_t tokens, context;               /* of the text; 0 tokens: no context */
     char widths[64], heads[64];            /* a level: channels, attention heads (0: none) */
-    int64_t mid_heads, resnets, groups, linear, plain, film;
+    int64_t mid_heads, resnets, groups, linear, plain, film, control;
     int64_t time_features, time_width, labels;
     int64_t classes, batch, steps;
     double spread, lr;
@@ -58,6 +58,7 @@ static const gy_option options[] = {
     INT(linear, 0, 1, "1: projections around the transformers are linear layers in the file (SD 2)"),
     INT(plain, 0, 1, "1: the network of MONAI: plain attention, its key names, zero last convolutions"),
     INT(film, 0, 1, "1: the network of artifactgen: no norms, features scaled and shifted by the time"),
+    INT(control, 0, 1, "1: inputs down_0 ... and mid are added to the skips and the middle (sd15-controlnet)"),
     INT(labels, 0, 4096, "rows of the class table, the last for no class; 0: no classes"),
     INT(time_features, 0, 4096, "sinusoidal features of t; 0: as the first level"),
     INT(time_width, 0, 1 << 16, "width of the time embedding; 0: four times the first level"),
@@ -222,12 +223,33 @@ static gy_t labels_input(gy_build *b) {
     return c->labels ? gy_input(b->m->g, "labels", GY_I64, GY_S(b->batch)) : GY_NONE; /* [B], 0 .. labels - 1 */
 }
 
+/* down_0, down_1, ... in the order of the U-Net's kept outputs, and mid */
+static gy_control control_inputs(gy_build *b, const gy_unet_spec *spec) {
+    const config *c = b->cfg;
+    gy_control k = {0};
+    gy_shape s = latents_shape(c, b->batch);
+    char name[32];
+    if (!c->control) return k;
+    for (int64_t i = 0; i < spec->levels; i++) {
+        int64_t kept = spec->resnets + 1; /* conv_in, or the halving that led here, and the blocks */
+        for (int64_t n = 0; n < kept; n++) {
+            snprintf(name, sizeof name, "down_%d", (int)k.n);
+            s.dim[s.rank - 1] = n == 0 && i > 0 ? spec->channels[i - 1] : spec->channels[i];
+            k.skip[k.n++] = gy_input(b->m->g, name, GY_F32, s);
+        }
+        for (int64_t a = 1; a + 1 < s.rank && i + 1 < spec->levels; a++) s.dim[a] = (s.dim[a] + 1) / 2;
+    }
+    k.mid = gy_input(b->m->g, "mid", GY_F32, s);
+    return k;
+}
+
 static void build(gy_build *b) {
     const config *c = b->cfg;
     gy_unet_spec spec = spec_of(c);
     gy_t x = gy_input(b->m->g, "latents", GY_F32, latents_shape(c, b->batch)); /* [B, H, W, 4] */
     gy_t t = gy_input(b->m->g, "timestep", GY_F32, GY_S(b->batch));            /* [B], 0 .. 999 */
-    gy_t y = gy_unet(b->m, &spec, x, t, context_input(b), .labels = labels_input(b));
+    gy_t y =
+        gy_unet(b->m, &spec, x, t, context_input(b), .labels = labels_input(b), .control = control_inputs(b, &spec));
     gy_output(y, "noise"); /* [B, H, W, 4] */
 }
 
