@@ -10,8 +10,10 @@
  * objects as asked for, and of two objects both in 30. Where they are is left to chance, on purpose: captions do not
  * say. Ablation `text` blanks every caption, and the colours fall to chance. */
 #include "../../core/gyrus.h"
+#include "../../io/report/html.h"
 #include "../blocks/tinysd.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -261,6 +263,81 @@ static gy_status evaluate(gy_job *j, gy_metrics *out) {
     return GY_OK;
 }
 
+/* ---- the report: what was asked for above what was drawn ---- */
+
+enum { SHOWN = 12, ENLARGED = 6 };
+
+static void words(const gy_scene *s, char *text, size_t n) {
+    static const char *const shapes[] = {"square", "ring", "cross"}, *const colours[] = {"red", "green", "blue",
+                                                                                         "yellow"};
+    *text = 0;
+    for (int k = 0; k < s->n; k++) {
+        size_t used = strlen(text);
+        snprintf(text + used, n - used, "%s%s %s", k ? " and " : "", colours[s->object[k].colour],
+                 shapes[s->object[k].shape]);
+    }
+}
+
+/* [16, 16, 3] in [-1, 1] to bytes, each pixel ENLARGED times as wide and high */
+static void enlarge(const float *image, uint8_t *out) {
+    for (int y = 0; y < GY_SHAPES16 * ENLARGED; y++)
+        for (int x = 0; x < GY_SHAPES16 * ENLARGED; x++)
+            for (int c = 0; c < 3; c++) {
+                float v = 0.5f * image[((y / ENLARGED) * GY_SHAPES16 + x / ENLARGED) * 3 + c] + 0.5f;
+                *out++ = (uint8_t)(fminf(fmaxf(v, 0.0f), 1.0f) * 255.0f + 0.5f);
+            }
+}
+
+static gy_status show(gy_job *j, gy_report *report, const gy_scene *scenes, const float *images, uint8_t *pixels) {
+    char text[SHOWN][64], command[96];
+    const char *names[SHOWN];
+    gy_image picture[SHOWN];
+    int64_t side = GY_SHAPES16 * ENLARGED;
+    for (int i = 0; i < SHOWN; i++) {
+        picture[i] = (gy_image){side, side, 3, 8, pixels + i * side * side * 3};
+        enlarge(images + i * GY_SHAPES16_SIZE, picture[i].pixels);
+        words(&scenes[i], text[i], sizeof text[i]);
+        names[i] = text[i];
+    }
+    snprintf(command, sizeof command, "gyrus train tinysd --seed %" PRIu64, j->seed);
+    gy_pictures figure = {
+        .head = {.title = "Captions and what was drawn for them",
+                 .caption =
+                     "Each picture was made from noise by 20 steps of guided denoising; its caption stands with it. "
+                     "Captions do not say where things are.",
+                 .alt = "twelve small pictures of coloured shapes, each named by its caption",
+                 .command = command,
+                 .n = SHOWN,
+                 .n_of = "captions",
+                 .chance = gy_no_chance(),
+                 .side = GY_SIDE_NONE},
+        .value = {.label = "colour", .unit = GY_NO_UNIT},
+        .images = picture,
+        .names = names,
+        .n_images = SHOWN};
+    gy_figure f;
+    gy_status s = gy_figure_pictures(j->ctx, &figure, &f);
+    if (s != GY_OK) return s;
+    s = gy_report_figure(report, "samples", &f);
+    gy_figure_free(j->ctx, &f);
+    return s;
+}
+
+static gy_status panels(gy_job *j, void *report) {
+    gy_scene scenes[SHOWN];
+    gy_rng r;
+    gy_rng_init(&r, j->seed, "panel");
+    gy_report_plan(report, "samples", "pictures drawn for captions");
+    float *images = gy_calloc(j->ctx, SHOWN * GY_SHAPES16_SIZE, sizeof *images);
+    uint8_t *pixels = gy_calloc(j->ctx, SHOWN * GY_SHAPES16_SIZE * ENLARGED * ENLARGED, 1);
+    gy_status s = images && pixels ? draw_and_generate(j, &r, SHOWN, 0.5, scenes, images) : GY_ERR_NOMEM;
+    if (s == GY_OK) s = gy_report_section(report, "Text to picture");
+    if (s == GY_OK) s = show(j, report, scenes, images, pixels);
+    gy_free(j->ctx, images);
+    gy_free(j->ctx, pixels);
+    return s;
+}
+
 /* ---- the claim ---- */
 
 static gy_status claim(gy_job *j, gy_claim *out) {
@@ -304,6 +381,7 @@ const gy_model_def gy_model_tinysd = {
     .batch = batch,
     .lr = lr,
     .evaluate = evaluate,
+    .panels = panels,
     .sample = sample,
     .claim = claim,
 };
