@@ -152,7 +152,7 @@ gy_t gy_nn_conv_(gy_nn_conv_args a) {
 
 /* gamma, beta of a norm over c features. */
 static gy_norm_args affine(gy_nn_norm_args *a, int64_t c, bool beta) {
-    gy_norm_args n = {.at = a->at, .x = a->x, .eps = a->eps, .groups = a->groups};
+    gy_norm_args n = {.at = a->at, .x = a->x, .eps = a->eps, .groups = a->groups, .act = a->act};
     if (a->no_affine) return n;
     n.gamma = gy_param_(a->at, a->m, "weight", GY_S(c), (gy_init){GY_INIT_ONES});
     if (beta) n.beta = gy_param_(a->at, a->m, "bias", GY_S(c), (gy_init){GY_INIT_ZEROS});

@@ -90,6 +90,7 @@ typedef struct gy_nn_norm_args {
     int64_t groups; /* group norm */
     bool no_affine;
     double momentum; /* batch norm's running statistics; 0: 0.1 */
+    gy_act act;      /* group norm: GY_ACT_SILU is applied on the way out */
 } gy_nn_norm_args;
 gy_t gy_nn_layernorm_(gy_nn_norm_args a); /* name.weight, name.bias [features] */
 gy_t gy_nn_rmsnorm_(gy_nn_norm_args a);   /* name.weight */

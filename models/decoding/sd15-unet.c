@@ -1,0 +1,414 @@
+/* The denoiser of Stable Diffusion: what fourteen decoders steer.
+ *
+ * Rombach, Blattmann, Lorenz, Esser, Ommer: "High-Resolution Image Synthesis with Latent Diffusion Models", CVPR 2022,
+ * arXiv:2112.10752. A U-Net looks at noised latents x_t of an autoencoder (sd-vae), the time t and the tokens of a text
+ * encoder, and says which noise was added. Public checkpoints of Stable Diffusion 1.x and 2.x (diffusers' key names,
+ * unet/diffusion_pytorch_model.safetensors) load by name:
+ *
+ *     gyrus run sd15-unet --config sd15 --weights F.safetensors --input latents=x.npy --input timestep=t.npy \
+ *         --input context=c.npy --output noise=y.npy
+ *
+ * Features come last here: latents and noise are [B, H, W, 4] where PyTorch has [B, 4, H, W]. In NumPy,
+ * x.transpose(0, 2, 3, 1) converts on the way in and y.transpose(0, 3, 1, 2) on the way out. Weights keep the files'
+ * layout.
+ *
+ * The miniature learns a world in which the right answer is known. There are `classes` latents mu_k; a sample is
+ * mu_k + s n, and its context spells k. Then the best any network can do is the exact posterior mean
+ *     eps*(x, t, k) = sigma (x - alpha mu_k) / (alpha^2 s^2 + sigma^2),
+ * with mean squared error alpha^2 s^2 / (alpha^2 s^2 + sigma^2): `eval` reports how near the trained net comes. */
+#include "../../core/gyrus.h"
+#include "../blocks/sampler.h"
+#include "../blocks/unet.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- configurations ---- */
+
+typedef struct config {
+    int64_t axes, height, width, channels; /* of the latents */
+    int64_t tokens, context;               /* of the text; 0 tokens: no context */
+    char widths[64], heads[64];            /* a level: channels, attention heads (0: none) */
+    int64_t mid_heads, resnets, groups, linear, plain, film, control;
+    int64_t time_features, time_width, labels;
+    int64_t classes, batch, steps;
+    double spread, lr;
+} config;
+
+#define INT(n, lo, hi, help)                                                                                           \
+    { #n, help, GY_OPT_INT, offsetof(config, n), lo, hi }
+#define REAL(n, lo, hi, help)                                                                                          \
+    { #n, help, GY_OPT_REAL, offsetof(config, n), lo, hi }
+#define TEXT(n, help)                                                                                                  \
+    { #n, help, GY_OPT_TEXT, offsetof(config, n), 0, 0 }
+static const gy_option options[] = {
+    INT(axes, 1, 3, "spatial axes: 1 [B, width, C], 2 [B, height, width, C], 3 [B, height, width, height, C]"),
+    INT(height, 1, 1 << 14, "height of the latents"),
+    INT(width, 1, 1 << 20, "width of the latents"),
+    INT(channels, 1, 4096, "channels of the latents"),
+    INT(tokens, 0, 1 << 16, "tokens of the context; 0: no context"),
+    INT(context, 1, 1 << 16, "width of a token"),
+    TEXT(widths, "channels of each level"),
+    TEXT(heads, "attention heads of each level; 0: no attention there"),
+    INT(mid_heads, 0, 1024, "attention heads in the middle; 0: none"),
+    INT(resnets, 1, 8, "residual blocks a level on the way down; one more on the way up"),
+    INT(groups, 1, 1024, "groups of the norms"),
+    INT(linear, 0, 1, "1: projections around the transformers are linear layers in the file (SD 2)"),
+    INT(plain, 0, 1, "1: the network of MONAI: plain attention, its key names, zero last convolutions"),
+    INT(film, 0, 1, "1: the network of artifactgen: no norms, features scaled and shifted by the time"),
+    INT(control, 0, 1, "1: inputs down_0 ... and mid are added to the skips and the middle (sd15-controlnet)"),
+    INT(labels, 0, 4096, "rows of the class table, the last for no class; 0: no classes"),
+    INT(time_features, 0, 4096, "sinusoidal features of t; 0: as the first level"),
+    INT(time_width, 0, 1 << 16, "width of the time embedding; 0: four times the first level"),
+    INT(classes, 1, 64, "generated training set: how many mean latents"),
+    INT(batch, 1, 4096, "latents a step"),
+    INT(steps, 1, 1e9, "training steps"),
+    REAL(spread, 0.01, 10, "generated training set: standard deviation about the means"),
+    REAL(lr, 0, 1, "largest learning rate"),
+    {NULL}};
+
+#define TRAINING .batch = 16, .steps = 300, .spread = 0.2, .lr = 2e-3
+static const config tiny = {.axes = 2,
+                            .height = 8,
+                            .width = 8,
+                            .channels = 4,
+                            .tokens = 4,
+                            .context = 16,
+                            .widths = "16,32",
+                            .heads = "2,2",
+                            .mid_heads = 2,
+                            .resnets = 1,
+                            .groups = 4,
+                            .classes = 4,
+                            TRAINING};
+static const config sd15 = {.axes = 2,
+                            .height = 64,
+                            .width = 64,
+                            .channels = 4,
+                            .tokens = 77,
+                            .context = 768,
+                            .widths = "320,640,1280,1280",
+                            .heads = "8,8,8,0",
+                            .mid_heads = 8,
+                            .resnets = 2,
+                            .groups = 32,
+                            .classes = 4,
+                            TRAINING};
+static const config sd21 = {.axes = 2,
+                            .height = 64,
+                            .width = 64,
+                            .channels = 4,
+                            .tokens = 77,
+                            .context = 1024,
+                            .widths = "320,640,1280,1280",
+                            .heads = "5,10,20,0",
+                            .mid_heads = 20,
+                            .resnets = 2,
+                            .groups = 32,
+                            .linear = 1,
+                            .classes = 4,
+                            TRAINING};
+static const config medforj = {.axes = 3,
+                               .height = 192,
+                               .width = 224,
+                               .channels = 1,
+                               .context = 1,
+                               .widths = "16,32,64,128,256",
+                               .heads = "0,0,0,0,32",
+                               .mid_heads = 32,
+                               .resnets = 2,
+                               .groups = 8,
+                               .plain = 1,
+                               .classes = 1,
+                               TRAINING};
+static const config artifactgen = {.axes = 1,
+                                   .height = 1,
+                                   .width = 500,
+                                   .channels = 8,
+                                   .context = 1,
+                                   .widths = "64,128,256",
+                                   .heads = "0,0,0",
+                                   .resnets = 2,
+                                   .groups = 1,
+                                   .film = 1,
+                                   .labels = 6,
+                                   .time_features = 128,
+                                   .time_width = 128,
+                                   .classes = 5,
+                                   TRAINING};
+static const gy_config configs[] = {
+    {"tiny", "8 x 8 latents, two levels; trains in seconds", &tiny},
+    {"sd15", "Stable Diffusion 1.x: 859,520,964 parameters, 64 x 64 latents, 77 tokens of 768", &sd15},
+    {"sd21", "Stable Diffusion 2.1-base: 865,910,724 parameters, 77 tokens of 1024", &sd21},
+    {"medforj", "the 3-D network of arXiv:2510.26834 for whole heads, 41.25 million parameters", &medforj},
+    {"artifactgen", "the 1-D network of arXiv:2509.08188 for 2 s of EEG in 8 channels, 5 classes", &artifactgen},
+    {NULL}};
+
+/* "16,32" -> values; the count, or -1. */
+static int64_t numbers(const char *text, int64_t value[GY_UNET_LEVELS]) {
+    char *end;
+    for (int64_t n = 0; n < GY_UNET_LEVELS; text = end + 1) {
+        if (*text < '0' || *text > '9') return -1;
+        value[n++] = strtoll(text, &end, 10);
+        if (!*end) return n;
+        if (*end != ',') return -1;
+    }
+    return -1;
+}
+
+static gy_unet_spec spec_of(const config *c) {
+    gy_unet_spec s = {.axes = c->axes,
+                      .in = c->channels,
+                      .out = c->channels,
+                      .resnets = c->resnets,
+                      .mid_heads = c->mid_heads,
+                      .linear_projection = c->linear,
+                      .classes = c->labels,
+                      .time_features = c->time_features,
+                      .time_width = c->time_width,
+                      .style = {.groups = c->groups, .film = c->film, .dropout = c->film ? 0.1 : 0}};
+    s.levels = numbers(c->widths, s.channels);
+    numbers(c->heads, s.heads);
+    if (c->plain) {
+        s.attention = GY_UNET_PLAIN;
+        s.style = (gy_diffusion_style){.keys = GY_KEYS_MONAI, .groups = c->groups, .eps = 1e-6, .zero_out = true};
+    }
+    return s;
+}
+
+static gy_status check(gy_ctx *ctx, const void *cfg) {
+    const config *c = cfg;
+    int64_t widths[GY_UNET_LEVELS], heads[GY_UNET_LEVELS];
+    int64_t n = numbers(c->widths, widths);
+    if (n < 1 || numbers(c->heads, heads) != n)
+        return gy_fail(ctx, GY_ERR_USAGE,
+                       "sd15-unet: widths='%s' and heads='%s': expected two lists of the same length, 1 to %d numbers "
+                       "such as '320,640'",
+                       c->widths, c->heads, GY_UNET_LEVELS);
+    if (c->labels && c->labels < c->classes)
+        return gy_fail(ctx, GY_ERR_USAGE, "sd15-unet: %d labels for %d classes", (int)c->labels, (int)c->classes);
+    if (!c->labels && !c->tokens && c->classes > 1)
+        return gy_fail(ctx, GY_ERR_USAGE, "sd15-unet: neither context nor labels could tell %d classes apart",
+                       (int)c->classes);
+    for (int64_t i = 0; i < n; i++)
+        if (widths[i] < 1 || widths[i] % c->groups || (heads[i] && widths[i] % heads[i]))
+            return gy_fail(ctx, GY_ERR_USAGE,
+                           "sd15-unet: level %d: %d channels are no multiple of %d groups or %d heads", (int)i,
+                           (int)widths[i], (int)c->groups, (int)heads[i]);
+    if (c->mid_heads && widths[n - 1] % c->mid_heads)
+        return gy_fail(ctx, GY_ERR_USAGE, "sd15-unet: %d heads do not divide the middle's %d channels",
+                       (int)c->mid_heads, (int)widths[n - 1]);
+    return GY_OK;
+}
+
+/* ---- the model ---- */
+
+/* [B, spatial..., channels] */
+static gy_shape latents_shape(const config *c, int64_t batch) {
+    if (c->axes == 1) return GY_S(batch, c->width, c->channels);
+    if (c->axes == 2) return GY_S(batch, c->height, c->width, c->channels);
+    return GY_S(batch, c->height, c->width, c->height, c->channels);
+}
+
+static gy_t context_input(gy_build *b) {
+    const config *c = b->cfg;
+    if (!c->tokens) return GY_NONE;
+    return gy_input(b->m->g, "context", GY_F32, GY_S(b->batch, c->tokens, c->context)); /* [B, T, D] */
+}
+
+static gy_t labels_input(gy_build *b) {
+    const config *c = b->cfg;
+    return c->labels ? gy_input(b->m->g, "labels", GY_I64, GY_S(b->batch)) : GY_NONE; /* [B], 0 .. labels - 1 */
+}
+
+/* down_0, down_1, ... in the order of the U-Net's kept outputs, and mid */
+static gy_control control_inputs(gy_build *b, const gy_unet_spec *spec) {
+    const config *c = b->cfg;
+    gy_control k = {0};
+    gy_shape s = latents_shape(c, b->batch);
+    char name[32];
+    if (!c->control) return k;
+    for (int64_t i = 0; i < spec->levels; i++) {
+        int64_t kept = spec->resnets + 1; /* conv_in, or the halving that led here, and the blocks */
+        for (int64_t n = 0; n < kept; n++) {
+            snprintf(name, sizeof name, "down_%d", (int)k.n);
+            s.dim[s.rank - 1] = n == 0 && i > 0 ? spec->channels[i - 1] : spec->channels[i];
+            k.skip[k.n++] = gy_input(b->m->g, name, GY_F32, s);
+        }
+        for (int64_t a = 1; a + 1 < s.rank && i + 1 < spec->levels; a++) s.dim[a] = (s.dim[a] + 1) / 2;
+    }
+    k.mid = gy_input(b->m->g, "mid", GY_F32, s);
+    return k;
+}
+
+static void build(gy_build *b) {
+    const config *c = b->cfg;
+    gy_unet_spec spec = spec_of(c);
+    gy_t x = gy_input(b->m->g, "latents", GY_F32, latents_shape(c, b->batch)); /* [B, H, W, 4] */
+    gy_t t = gy_input(b->m->g, "timestep", GY_F32, GY_S(b->batch));            /* [B], 0 .. 999 */
+    gy_t y =
+        gy_unet(b->m, &spec, x, t, context_input(b), .labels = labels_input(b), .control = control_inputs(b, &spec));
+    gy_output(y, "noise"); /* [B, H, W, 4] */
+}
+
+/* Eq. (2): L = E |eps - eps_theta(alpha x0 + sigma eps, t, context)|^2 */
+static void objective(gy_build *b) {
+    const config *c = b->cfg;
+    gy_mod *m = b->m;
+    gy_unet_spec spec = spec_of(c);
+    gy_noise noise;
+    gy_noise_init(&noise, GY_NOISE_SCALED_LINEAR, 1000, 0, 0);
+    gy_t x0 = gy_input(m->g, "latents", GY_F32, latents_shape(c, b->batch));
+    gy_noised n = gy_noise_batch(m, &noise, x0, GY_PREDICT_EPS);
+    gy_t y = gy_unet(m, &spec, n.x, n.t, context_input(b), .labels = labels_input(b), .recompute = spec.levels > 2);
+    gy_t loss = gy_mse(y, n.target, GY_LOSS_MEAN);
+    gy_output(loss, "loss");
+    gy_optim_adamw(m->g, m->store, loss, .weight_decay = 1e-4, .decays = gy_decays_matrices, .clip_norm = 1);
+}
+
+/* ---- the generated world ---- */
+
+typedef struct data {
+    int64_t width;  /* elements of a latent */
+    float *mean;    /* [classes, width], N(0, 1) */
+    float *context; /* [classes, tokens, context], N(0, 1) */
+} data;
+
+static gy_status open_data(gy_job *j) {
+    const config *c = j->cfg;
+    data *d = gy_calloc(j->ctx, 1, sizeof *d);
+    if (!d) return GY_ERR_NOMEM;
+    j->data = d;
+    d->width = gy_shape_count(latents_shape(c, 1));
+    int64_t words = c->tokens * c->context;
+    d->mean = gy_calloc(j->ctx, (size_t)(c->classes * d->width), sizeof *d->mean);
+    d->context = gy_calloc(j->ctx, (size_t)(c->classes * words), sizeof *d->context);
+    if (!d->mean || !d->context) return GY_ERR_NOMEM;
+    gy_rng r;
+    gy_rng_init(&r, j->seed, "world");
+    for (int64_t i = 0; i < c->classes * d->width; i++) d->mean[i] = (float)gy_rng_normal(&r);
+    for (int64_t i = 0; i < c->classes * words; i++) d->context[i] = (float)gy_rng_normal(&r);
+    j->batch = c->batch;
+    if (!j->steps) j->steps = c->steps;
+    snprintf(j->data_label, sizeof j->data_label, "generated");
+    j->data_hash = gy_hash_str("sd15-unet", j->seed);
+    return GY_OK;
+}
+
+static void close_data(gy_job *j) {
+    data *d = j->data;
+    gy_free(j->ctx, d->mean);
+    gy_free(j->ctx, d->context);
+    gy_free(j->ctx, d);
+    j->data = NULL;
+}
+
+/* Fills one row of a plan's inputs: a class, its context or label, a sample about its mean. */
+static void draw(const gy_job *j, gy_plan *p, gy_rng *r, int64_t row) {
+    const config *c = j->cfg;
+    const data *d = j->data;
+    float *latent = (float *)gy_plan_input(p, "latents") + row * d->width, *context = gy_plan_input(p, "context");
+    int64_t *label = gy_plan_input(p, "labels");
+    int64_t k = gy_rng_below(r, c->classes), words = c->tokens * c->context;
+    for (int64_t i = 0; i < d->width; i++)
+        latent[i] = d->mean[k * d->width + i] + (float)(c->spread * gy_rng_normal(r));
+    if (context) memcpy(context + row * words, d->context + k * words, (size_t)words * sizeof *context);
+    if (label) label[row] = k;
+}
+
+static gy_status batch(gy_job *j, gy_plan *p, int64_t phase, int64_t step) {
+    char name[48];
+    (void)phase;
+    snprintf(name, sizeof name, "batch.%lld", (long long)step);
+    gy_rng r;
+    gy_rng_init(&r, j->seed, name);
+    for (int64_t i = 0; i < j->batch; i++) draw(j, p, &r, i);
+    return GY_OK;
+}
+
+static double lr(const gy_job *j, int64_t phase, int64_t step) {
+    const config *c = j->cfg;
+    gy_schedule s = {GY_SCHEDULE_COSINE, .lr = c->lr, .warmup = 20, .total = j->steps, .min = c->lr / 100};
+    (void)phase;
+    return gy_schedule_lr(&s, step);
+}
+
+/* ---- metrics: the error of eps at t = 50, 150, ... beside the least possible ---- */
+
+typedef struct score {
+    double error, least, count;
+} score;
+
+/* One batch at time t. */
+static gy_status measure(gy_job *j, gy_plan *p, const gy_noise *noise, int64_t t, gy_rng *r, float *eps, score *out) {
+    const config *c = j->cfg;
+    const data *d = j->data;
+    float *x = gy_plan_input(p, "latents"), *time = gy_plan_input(p, "timestep");
+    double a = gy_noise_alpha(noise, (double)t), s = gy_noise_sigma(noise, (double)t);
+    for (int64_t i = 0; i < c->batch; i++) {
+        float *row = x + i * d->width;
+        draw(j, p, r, i);
+        time[i] = (float)t;
+        for (int64_t e = 0; e < d->width; e++) {
+            eps[i * d->width + e] = (float)gy_rng_normal(r);
+            row[e] = (float)(a * (double)row[e] + s * (double)eps[i * d->width + e]);
+        }
+    }
+    gy_status status = gy_plan_run(p);
+    if (status != GY_OK) return status;
+    const float *y = gy_plan_output(p, "noise").data;
+    double signal = a * a * c->spread * c->spread, count = (double)(c->batch * d->width);
+    for (int64_t i = 0; i < c->batch * d->width; i++) out->error += (double)(y[i] - eps[i]) * (double)(y[i] - eps[i]);
+    out->least += count * signal / (signal + s * s);
+    out->count += count;
+    return GY_OK;
+}
+
+static gy_status evaluate(gy_job *j, gy_metrics *out) {
+    const config *c = j->cfg;
+    const data *d = j->data;
+    gy_compiled net;
+    gy_status s = gy_job_compile(j, c->batch, NULL, 0, &net);
+    if (s != GY_OK) return s;
+    float *eps = gy_calloc(j->ctx, (size_t)(c->batch * d->width), sizeof *eps);
+    gy_noise noise;
+    gy_noise_init(&noise, GY_NOISE_SCALED_LINEAR, 1000, 0, 0);
+    gy_rng r;
+    gy_rng_init(&r, j->seed, "evaluate");
+    score all = {0};
+    if (!eps) s = GY_ERR_NOMEM;
+    for (int64_t t = 50; s == GY_OK && t < 1000; t += 100) s = measure(j, net.plan, &noise, t, &r, eps, &all);
+    gy_free(j->ctx, eps);
+    gy_compiled_free(&net);
+    if (s != GY_OK) return s;
+    gy_metric_add(out, "eps_mse", all.error / all.count, 1.0, "");
+    gy_metric_add(out, "least_possible", all.least / all.count, NAN, "");
+    return GY_OK;
+}
+
+static const char *const equations[] = {
+    "eq. (1): x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps", "eq. (2): L = E |eps - eps_theta(x_t, t, context)|^2",
+    "eq. (3): Attention(Q, K, V) = softmax(Q K^T / sqrt d) V, K and V from the context", NULL};
+
+const gy_model_def gy_model_sd15_unet = {
+    .slug = "sd15-unet",
+    .family = "decoding",
+    .title = "Stable Diffusion's U-Net",
+    .cite = "Rombach et al., High-Resolution Image Synthesis with Latent Diffusion Models, CVPR 2022, arXiv:2112.10752",
+    .job = "noised latents, the time and a text's tokens in, the noise that was added out",
+    .year = 2022,
+    .equations = equations,
+    .config_size = sizeof(config),
+    .options = options,
+    .configs = configs,
+    .check = check,
+    .build = build,
+    .objective = objective,
+    .open = open_data,
+    .close = close_data,
+    .batch = batch,
+    .lr = lr,
+    .evaluate = evaluate,
+};

@@ -1,0 +1,137 @@
+/* The registered networks: they train on their generated worlds, resume bit for bit, and refuse what makes no sense. */
+#include "../harness/harness.h"
+
+#include "core/gyrus.h"
+
+#include <math.h>
+#include <stdio.h>
+
+static void open_job(gy_ctx *ctx, const char *slug, const char *config, const char *const *settings, int64_t n,
+                     gy_job *j) {
+    assert_ok(ctx, gy_job_init(j, ctx, gy_model_find(slug), config, settings, n));
+    j->seed = 3;
+    assert_ok(ctx, gy_job_open(j));
+}
+
+/* The first and the last loss. */
+typedef struct curve {
+    int64_t n;
+    double first, last;
+} curve;
+static bool note(void *user, const gy_job *j, const gy_metrics *logged) {
+    curve *c = user;
+    double v = gy_metric_get(logged, "loss");
+    (void)j;
+    if (c->n++ == 0) c->first = v;
+    c->last = v;
+    return true;
+}
+
+static void trains(gy_ctx *ctx, const char *slug, const char *config, const char *const *settings, int64_t n,
+                   double factor) {
+    gy_job j;
+    curve c = {0};
+    open_job(ctx, slug, config, settings, n, &j);
+    j.steps = 25;
+    j.sink = (gy_job_sink){.step = note, .user = &c};
+    assert_ok(ctx, gy_job_train(&j));
+    if (!(c.last < factor * c.first)) fail_msg("%s %s: loss %g after %g", slug, config, c.last, c.first);
+    gy_job_free(&j);
+}
+
+static void the_text_conditioned_net_learns(void **state) {
+    trains(*state, "sd15-unet", "tiny", (const char *const[]){"batch=8"}, 1, 0.95);
+}
+
+static void the_one_dimensional_net_with_classes_learns(void **state) {
+    trains(*state, "sd15-unet", "artifactgen", (const char *const[]){"width=16", "widths=8,8,8", "batch=4"}, 3, 0.95);
+}
+
+static void the_three_dimensional_net_learns(void **state) {
+    trains(*state, "sd15-unet", "medforj",
+           (const char *const[]){"height=4", "width=4", "widths=8,16", "heads=0,2", "mid_heads=2", "resnets=1",
+                                 "groups=4", "batch=4"},
+           8, 0.98);
+}
+
+static void the_autoencoder_learns(void **state) {
+    trains(*state, "sd-vae", "tiny", (const char *const[]){"batch=4"}, 1, 0.9);
+}
+
+/* Ten steps at once, and five, then five more with the store that five left. */
+static void training_in_two_parts_gives_the_same_bits(void **state) {
+    static const char *const small[] = {"batch=4"};
+    gy_job whole, parts;
+    open_job(*state, "sd15-unet", "tiny", small, 1, &whole);
+    open_job(*state, "sd15-unet", "tiny", small, 1, &parts);
+    whole.steps = 10;
+    assert_ok(*state, gy_job_train(&whole));
+    for (int64_t i = 0; i < 2; i++) {
+        parts.steps = 10;
+        for (int64_t stop = 5 * (i + 1); parts.step < stop;) {
+            gy_compiled c;
+            assert_ok(*state, gy_job_compile_phase(&parts, 0, false, &c));
+            for (; parts.step < stop; parts.step++) {
+                assert_ok(*state, parts.def->batch(&parts, c.plan, 0, parts.step));
+                gy_plan_set_rng(c.plan, parts.seed, (uint64_t)parts.step);
+                *(double *)gy_plan_input(c.plan, "lr") = parts.def->lr(&parts, 0, parts.step);
+                assert_ok(*state, gy_plan_run(c.plan));
+            }
+            gy_compiled_free(&c);
+        }
+    }
+    for (int64_t i = 0; i < gy_store_count(whole.store); i++) {
+        gy_state *a = gy_store_at(whole.store, i), *b = gy_state_find(parts.store, a->name);
+        assert_non_null(b);
+        assert_memory_equal(a->value.data, b->value.data, gy_tensor_bytes(&a->value));
+    }
+    gy_job_free(&whole);
+    gy_job_free(&parts);
+}
+
+static void refused(gy_ctx *ctx, const char *slug, const char *setting, const char *part) {
+    gy_job j;
+    assert_message(ctx, gy_job_init(&j, ctx, gy_model_find(slug), NULL, &setting, 1), part);
+}
+
+static void settings_that_make_no_net_are_refused(void **state) {
+    refused(*state, "sd15-unet", "widths=16,32,64", "two lists of the same length");
+    refused(*state, "sd15-unet", "groups=5", "no multiple of 5 groups");
+    refused(*state, "sd15-unet", "mid_heads=3", "3 heads do not divide");
+    refused(*state, "sd15-unet", "tokens=0", "could tell 4 classes apart");
+    refused(*state, "sd15-unet", "labels=2", "2 labels for 4 classes");
+    refused(*state, "sd-vae", "widths=x", "expected 1 to 8 numbers");
+    refused(*state, "sd-vae", "height=15", "multiples of 2");
+}
+
+/* sd15-controlnet's outputs are sd15-unet's inputs, name by name. */
+static void control_outputs_fit_the_net_s_inputs(void **state) {
+    static const char *const on[] = {"control=1"};
+    gy_job net, side;
+    gy_compiled a, b;
+    assert_ok(*state, gy_job_init(&net, *state, gy_model_find("sd15-unet"), NULL, on, 1));
+    assert_ok(*state, gy_job_init(&side, *state, gy_model_find("sd15-controlnet"), NULL, NULL, 0));
+    assert_ok(*state, gy_job_compile(&net, 1, NULL, 0, &a));
+    assert_ok(*state, gy_job_compile(&side, 1, NULL, 0, &b));
+    assert_ok(*state, gy_plan_run(b.plan));
+    static const char *const names[] = {"down_0", "down_1", "down_2", "down_3", "mid"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        gy_tensor t = gy_plan_output(b.plan, names[i]);
+        assert_ok(*state, gy_plan_feed(a.plan, names[i], &t));
+    }
+    assert_ok(*state, gy_plan_run(a.plan));
+    gy_compiled_free(&a);
+    gy_compiled_free(&b);
+    gy_job_free(&net);
+    gy_job_free(&side);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(the_text_conditioned_net_learns),           TEST(the_one_dimensional_net_with_classes_learns),
+        TEST(the_three_dimensional_net_learns),          TEST(the_autoencoder_learns),
+        TEST(training_in_two_parts_gives_the_same_bits), TEST(settings_that_make_no_net_are_refused),
+        TEST(control_outputs_fit_the_net_s_inputs),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
