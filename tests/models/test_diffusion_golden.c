@@ -149,7 +149,7 @@ static void check(golden *c, const char *weights, int n_out, const char *const o
     if (!p) fail_msg("%s: %s", c->name, gy_error(c->ctx));
     char path[128];
     snprintf(path, sizeof path, "tests/golden/%s.safetensors", weights);
-    assert_ok(c->ctx, gy_weights_load(c->ctx, path, NULL, c->store));
+    assert_ok(c->ctx, gy_weights_load(c->ctx, path, NULL, c->store, NULL));
     static const char *const all[] = {"latents", "timestep", "context", "context_image", "labels", "hint", "image"};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (gy_plan_input(p, all[i])) {
@@ -286,7 +286,7 @@ static void controlnet_matches_diffusers(void **state) {
     gy_mod net = gy_mod_make(c.g, frozen, 1, false);
     gy_control k = gy_controlnet(&c.m, &sd, x, t, ctx, hint, 0.7, 2, {4, 6});
     gy_t y = gy_unet(&net, &sd, x, t, ctx, .control = k);
-    assert_ok(*state, gy_weights_load(*state, "tests/golden/unet.safetensors", NULL, frozen));
+    assert_ok(*state, gy_weights_load(*state, "tests/golden/unet.safetensors", NULL, frozen, NULL));
     check(&c, "controlnet", 1, NAMES("noise"), &y, 2, NAMES("latents", "hint"), VALUES(x, hint));
     gy_store_free(frozen);
 }
@@ -301,7 +301,7 @@ static void adapter_matches_diffusers(void **state) {
     gy_t a[GY_UNET_LEVELS] = {{0}};
     gy_t2i_adapter(&c.m, &spec, hint, a);
     gy_t y = gy_unet(&net, &sd, x, t, ctx, .adapter = {a[0], a[1]});
-    assert_ok(*state, gy_weights_load(*state, "tests/golden/unet.safetensors", NULL, frozen));
+    assert_ok(*state, gy_weights_load(*state, "tests/golden/unet.safetensors", NULL, frozen, NULL));
     check(&c, "adapter", 1, NAMES("noise"), &y, 2, NAMES("latents", "hint"), VALUES(x, hint));
     gy_store_free(frozen);
 }
