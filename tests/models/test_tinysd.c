@@ -3,7 +3,7 @@
 #include "../harness/harness.h"
 
 #include "core/gyrus.h"
-#include "io/run.h"
+#include "io/weights.h"
 #include "models/blocks/tinysd.h"
 
 #include <math.h>
@@ -84,7 +84,7 @@ static void trained(gy_ctx *ctx, gy_job *j, const char *ablate) {
     j->ablate = ablate;
     assert_ok(ctx, gy_job_compile(j, 1, NULL, 0, &net)); /* makes the states */
     gy_compiled_free(&net);
-    assert_ok(ctx, gy_weights_load(ctx, "data/tinysd.safetensors", NULL, j->store));
+    assert_ok(ctx, gy_weights_load(ctx, "data/tinysd.safetensors", NULL, j->store, NULL));
 }
 
 static void trained_weights_draw_what_was_asked_for(void **state) {
