@@ -89,7 +89,6 @@ typedef struct projections {
 } projections;
 static const projections plain_keys[] = {
     [GY_KEYS_DIFFUSERS] = {"to_q", "to_k", "to_v", "to_out.0", true},
-    [GY_KEYS_DIFFUSERS_OLD] = {"query", "key", "value", "proj_attn", true},
     [GY_KEYS_MONAI] = {"to_q", "to_k", "to_v", "out_proj", true},
 };
 static const projections transformer_keys = {"to_q", "to_k", "to_v", "to_out.0", false};

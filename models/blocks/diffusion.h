@@ -12,11 +12,7 @@
 
 #include "../../core/module.h"
 
-typedef enum gy_diffusion_keys {
-    GY_KEYS_DIFFUSERS = 0,
-    GY_KEYS_DIFFUSERS_OLD, /* before 2023: attention over positions has query, key, value, proj_attn */
-    GY_KEYS_MONAI
-} gy_diffusion_keys;
+typedef enum gy_diffusion_keys { GY_KEYS_DIFFUSERS = 0, GY_KEYS_MONAI } gy_diffusion_keys;
 
 /* What the layers of one network have in common. */
 typedef struct gy_diffusion_style {

@@ -6,12 +6,21 @@ gy_vae_spec gy_vae_sd(void) {
     return (gy_vae_spec){.in = 3, .latent = 4, .levels = 4, .channels = {128, 256, 512, 512}};
 }
 
+const gy_weight_rule gy_vae_rules[] = {{"*.to_q.weight", "*.query.weight"},
+                                       {"*.to_q.bias", "*.query.bias"},
+                                       {"*.to_k.weight", "*.key.weight"},
+                                       {"*.to_k.bias", "*.key.bias"},
+                                       {"*.to_v.weight", "*.value.weight"},
+                                       {"*.to_v.bias", "*.value.bias"},
+                                       {"*.to_out.0.weight", "*.proj_attn.weight"},
+                                       {"*.to_out.0.bias", "*.proj_attn.bias"},
+                                       {0}};
+
 static gy_diffusion_style style_of(const gy_vae_spec *s) {
     gy_diffusion_style t = s->style;
     if (!t.groups) t.groups = 32;
     if (t.eps == 0) t.eps = 1e-6;
     if (t.norm_eps == 0) t.norm_eps = 1e-6;
-    if (s->old_attention) t.keys = GY_KEYS_DIFFUSERS_OLD;
     return t;
 }
 

@@ -9,6 +9,7 @@
 #ifndef GY_BLOCKS_VAE_H
 #define GY_BLOCKS_VAE_H
 
+#include "../../core/model.h"
 #include "diffusion.h"
 
 enum { GY_VAE_LEVELS = 8 };
@@ -17,11 +18,12 @@ typedef struct gy_vae_spec {
     int64_t levels, channels[GY_VAE_LEVELS];
     int64_t resnets;          /* 0: 2 */
     gy_diffusion_style style; /* groups 0: 32; both eps 0: 1e-6 */
-    bool old_attention;       /* checkpoints of before 2023: query, key, value, proj_attn */
 } gy_vae_spec;
 
 /* Stable Diffusion's: 83,653,863 parameters; latents = 0.18215 z. */
 gy_vae_spec gy_vae_sd(void);
+/* The attention's names in checkpoints of before 2023: query, key, value, proj_attn. */
+extern const gy_weight_rule gy_vae_rules[];
 
 typedef struct gy_vae_latent {
     gy_t mean, logvar; /* [B, spatial / 2^(levels-1)..., L]; logvar clamped to [-30, 20] */

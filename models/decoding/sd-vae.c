@@ -9,7 +9,7 @@
  *
  * Pictures are [B, H, W, 3] in [-1, 1] and latents [B, H/8, W/8, 4], features last: in NumPy x.transpose(0, 2, 3, 1) of
  * PyTorch's. `latents` is scale times the mean, what the U-Net works on; `z` is expected at the same scale. Checkpoints
- * of before 2023 name the attention's layers query, key, value, proj_attn: --set old_attention=1.
+ * of before 2023, which name the attention's layers query, key, value, proj_attn, load too.
  *
  * The miniature learns pictures of one soft disc each (place, size, two colours: 9 numbers in 768), so that a narrow
  * latent suffices; a reconstruction is judged against the mean picture. */
@@ -26,7 +26,7 @@
 typedef struct config {
     int64_t height, width, channels, latent; /* of the picture; channels of the latents */
     char widths[64];
-    int64_t resnets, groups, old_attention;
+    int64_t resnets, groups;
     double scale; /* latents = scale z */
     double kl;    /* weight of the divergence */
     int64_t batch, steps;
@@ -47,7 +47,6 @@ static const gy_option options[] = {
     TEXT(widths, "channels of each level"),
     INT(resnets, 1, 8, "residual blocks a level of the encoder; one more in the decoder"),
     INT(groups, 1, 1024, "groups of the norms"),
-    INT(old_attention, 0, 1, "1: key names of checkpoints of before 2023"),
     REAL(scale, 1e-6, 1e6, "latents = scale times z"),
     REAL(kl, 0, 1e3, "weight of the divergence from the normal distribution, a latent element"),
     INT(batch, 1, 4096, "pictures a step"),
@@ -96,11 +95,7 @@ static int64_t numbers(const char *text, int64_t value[GY_VAE_LEVELS]) {
 }
 
 static gy_vae_spec spec_of(const config *c) {
-    gy_vae_spec s = {.in = c->channels,
-                     .latent = c->latent,
-                     .resnets = c->resnets,
-                     .style = {.groups = c->groups},
-                     .old_attention = c->old_attention};
+    gy_vae_spec s = {.in = c->channels, .latent = c->latent, .resnets = c->resnets, .style = {.groups = c->groups}};
     s.levels = numbers(c->widths, s.channels);
     return s;
 }
@@ -251,6 +246,7 @@ const gy_model_def gy_model_sd_vae = {
     .options = options,
     .configs = configs,
     .check = check,
+    .weights = gy_vae_rules,
     .build = build,
     .objective = objective,
     .open = open_data,

@@ -5,12 +5,13 @@
 #include "core/gyrus.h"
 #include "core/op.h"
 #include "io/formats/safetensors.h"
-#include "io/run.h"
+#include "io/weights.h"
 #include "models/blocks/unet.h"
 #include "models/blocks/vae.h"
 
 #include <math.h>
 #include <stdio.h>
+#include <unistd.h>
 
 /* ---- channels first in the files, last here ---- */
 
@@ -318,6 +319,50 @@ static void autoencoder_matches_diffusers(void **state) {
           VALUES(x, z));
 }
 
+/* The same weights under the names of before 2023 give the same states. */
+static void old_names_of_the_autoencoder_load_too(void **state) {
+    static const gy_vae_spec spec = {
+        .in = 3, .latent = 3, .levels = 2, .channels = {4, 8}, .resnets = 1, .style = {.groups = 2}};
+    static const char *const renamed[4][2] = {
+        {".to_q.", ".query."}, {".to_k.", ".key."}, {".to_v.", ".value."}, {".to_out.0.", ".proj_attn."}};
+    gy_ctx *ctx = *state;
+    gy_safetensors file;
+    gy_st_tensor tensor[MAX];
+    gy_tensor value[MAX];
+    char name[MAX][128], path[64];
+    assert_ok(ctx, gy_safetensors_open(ctx, "tests/golden/vae.safetensors", NULL, &file));
+    assert_true(file.n < MAX);
+    for (int64_t i = 0; i < file.n; i++) {
+        const char *from = file.entries[i].name, *at = NULL;
+        snprintf(name[i], sizeof name[i], "%s", from);
+        for (int k = 0; k < 4; k++)
+            if ((at = strstr(from, renamed[k][0])))
+                snprintf(name[i], sizeof name[i], "%.*s%s%s", (int)(at - from), from, renamed[k][1],
+                         at + strlen(renamed[k][0]));
+        assert_ok(ctx, gy_safetensors_read(&file, i, &value[i]));
+        tensor[i] = (gy_st_tensor){name[i], &value[i]};
+    }
+    snprintf(path, sizeof path, "/tmp/gyrus_old_vae.%d.safetensors", (int)getpid());
+    assert_ok(ctx, gy_safetensors_write(ctx, path, tensor, file.n, NULL, 0));
+    gy_graph *g = gy_graph_new(ctx);
+    gy_store *store = gy_store_new(ctx);
+    gy_mod m = gy_mod_make(g, store, 1, false);
+    gy_vae_decode(&m, &spec, gy_vae_encode(&m, &spec, gy_input(g, "x", GY_F32, GY_S(1, 4, 4, 3))).mean);
+    assert_ok(ctx, gy_graph_status(g));
+    assert_ok(ctx, gy_weights_load_as(ctx, path, NULL, store, NULL, gy_vae_rules));
+    unlink(path);
+    for (int64_t i = 0; i < file.n; i++) {
+        gy_state *s = gy_state_find(store, file.entries[i].name);
+        assert_non_null(s);
+        for (int64_t e = 0; e < gy_shape_count(value[i].shape); e++)
+            assert_true(gy_tensor_get(&s->value, e) == gy_tensor_get(&value[i], e));
+        gy_tensor_free(ctx, &value[i]);
+    }
+    gy_graph_free(g);
+    gy_store_free(store);
+    gy_safetensors_close(&file);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(unet_with_text_matches_diffusers),
@@ -329,6 +374,7 @@ int main(void) {
         TEST(controlnet_matches_diffusers),
         TEST(adapter_matches_diffusers),
         TEST(autoencoder_matches_diffusers),
+        TEST(old_names_of_the_autoencoder_load_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,7 +3,7 @@
 #include "../harness/harness.h"
 
 #include "core/gyrus.h"
-#include "io/run.h"
+#include "io/weights.h"
 #include "models/blocks/tinysd.h"
 
 #include <math.h>
