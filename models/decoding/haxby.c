@@ -20,27 +20,14 @@
  * gradient clipped over them, hence nothing of a held-out run reaches the networks that are tested on it.
  *
  * Inferred, and found on the real data rather than in the paper: (2) and its weight (a Gaussian of 0.6 voxels; with the
- * ridge 0.4 to 0.8 voxels gave 0.69 to 0.71 where unsmoothed voxels gave 0.68), the linear path, and squares. */
-#include "../../core/gyrus.h"
-#include "../../core/linalg/linalg.h"
-#include "../../core/rng.h"
-#include "../../data/fmri.h"
-#include "../../io/files.h"
-#include "../../io/formats/table.h"
-#include "../blocks/runcv_panels.h"
+ * ridge 0.4 to 0.8 voxels gave 0.69 to 0.71 where unsmoothed voxels gave 0.68), the linear path, and squares.
+ * Evaluation, the charts and the claim are in haxby_claim.c. */
+#include "haxby.h"
 
-#include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 /* ---- configuration ------------------------------------------------------------------------------- */
-
-typedef struct haxby_cfg {
-    char arch[64], classes[64];
-    int64_t hidden, tokens, members, batch, steps, permutations, voxels, categories;
-    double delay, lr, weight_decay, smooth, drop_in, drop, ridge, signal;
-} haxby_cfg;
 
 #define CONFIG(arch_, hidden_, members_, steps_)                                                                       \
     {                                                                                                                  \
@@ -147,12 +134,6 @@ static gy_t fold_answer(gy_mod *m, const haxby_cfg *c, int64_t fold, gy_t s, int
 }
 /* z lies between 0 and 1; times this it spreads a softmax as probabilities would be. */
 static const double SHARPNESS = 8;
-
-typedef struct haxby_data {
-    gy_fmri f;
-    gy_runcv_result result; /* of the last evaluation */
-    int64_t *neighbour;     /* [voxels, 6]: voxels that share a face, -1: none inside the mask */
-} haxby_data;
 
 /* Voxels and categories: of the data, else of weights already there, else of the configuration. */
 static void sizes(const gy_build *b, int64_t *voxels, int64_t *classes) {
@@ -279,10 +260,9 @@ static double rate(const gy_job *j, int64_t phase, int64_t step) {
     return gy_schedule_lr(&s, step);
 }
 
-/* ---- evaluation ---------------------------------------------------------------------------------- */
+/* ---- scores of held-out volumes ------------------------------------------------------------------ */
 
-/* score [volumes, classes]: log-probabilities of each volume by the networks that did not see its run. */
-static gy_status network_scores(gy_job *j, double *score) {
+gy_status gy_haxby_scores(gy_job *j, double *score) {
     const gy_fmri *f = &((haxby_data *)j->data)->f;
     const haxby_cfg *c = j->cfg;
     int64_t most = 0, row = 0;
@@ -322,89 +302,7 @@ static gy_status network_scores(gy_job *j, double *score) {
     return s;
 }
 
-static gy_status evaluate(gy_job *j, gy_metrics *out) {
-    const haxby_cfg *c = j->cfg;
-    haxby_data *d = j->data;
-    gy_runcv_data v = gy_runcv_view(&d->f);
-    gy_runcv_result_free(&d->result);
-    gy_status s = gy_runcv_result_new(j->ctx, &v, c->permutations, &d->result);
-    if (s == GY_OK) s = network_scores(j, d->result.network);
-    if (s == GY_OK) s = gy_runcv_baseline(&d->f, c->ridge * (double)v.p, j->seed, &d->result);
-    if (s == GY_OK) gy_runcv_metrics(&d->f, &d->result, out);
-    return s;
-}
-
-static gy_status artefacts(gy_job *j, const char *dir) {
-    haxby_data *d = j->data;
-    return gy_runcv_write(&d->f, &d->result, dir);
-}
-
-/* The images of Haxby et al. 2001 are known by their mean, whatever the files and labels are called: their licence asks
- * to be named wherever results are shown. */
-static bool is_haxby_2001(const gy_fmri *f) {
-    size_t n = (size_t)(f->grid.dim[0] * f->grid.dim[1] * f->grid.dim[2]);
-    return gy_hash(f->mean, n * sizeof *f->mean, 1) == UINT64_C(0xb737528f545f4f61);
-}
-
-static gy_status panels(gy_job *j, void *report) {
-    haxby_data *d = j->data;
-    char command[256];
-    snprintf(command, sizeof command, "gyrus train haxby%s%s --seed %" PRIu64, j->data_path ? " --data " : "",
-             j->data_path ? j->data_path : "", j->seed);
-    return gy_runcv_panels(&d->f, &d->result, command, is_haxby_2001(&d->f), report);
-}
-
-/* ---- the claim ----------------------------------------------------------------------------------- */
-
-/* What the mean level of a volume tells by itself: the ridge on one number a volume. */
-static gy_status level_accuracy(gy_ctx *ctx, const gy_fmri *f, double *accuracy) {
-    gy_runcv_data d = gy_runcv_view(f);
-    gy_runcv_ridge r = {0};
-    float *level = gy_calloc(ctx, (size_t)f->volumes, sizeof *level);
-    double *score = gy_calloc(ctx, (size_t)(f->volumes * f->classes), sizeof *score);
-    gy_status s = level && score ? GY_OK : GY_ERR_NOMEM;
-    for (int64_t i = 0; s == GY_OK && i < f->volumes * f->voxels; i++)
-        level[i / f->voxels] += f->x[i] / (float)f->voxels;
-    d.p = 1;
-    d.x = level;
-    if (s == GY_OK) s = gy_runcv_ridge_fit(ctx, &d, 1, &r);
-    if (s == GY_OK) {
-        gy_runcv_ridge_predict(&r, d.classes, d.label, score);
-        *accuracy = gy_runcv_accuracy(&d, score, -1);
-    }
-    gy_runcv_ridge_free(&r);
-    gy_free(ctx, level);
-    gy_free(ctx, score);
-    return s;
-}
-
-/* The paper's claim on generated data whose informative voxels are known: the pattern of the response tells the
- * categories of held-out runs apart where its level does not (the baseline), more than relabelling ever does, and the
- * decoder's map is stronger where the truth is than elsewhere. */
-static gy_status claim(gy_job *j, gy_claim *out) {
-    gy_metrics m = {0};
-    gy_status s = gy_job_open(j);
-    if (s == GY_OK) s = gy_job_train(j);
-    if (s == GY_OK) s = evaluate(j, &m);
-    if (s == GY_OK) s = level_accuracy(j->ctx, &((haxby_data *)j->data)->f, &out->baseline);
-    if (s != GY_OK) return s;
-    const haxby_data *d = j->data;
-    double sum[2] = {0}, n[2] = {0}; /* outside, inside the informative voxels */
-    for (int64_t v = 0; v < d->f.voxels && d->f.truth; v++) {
-        sum[d->f.truth[v]] += fabs(d->result.pattern[v]);
-        n[d->f.truth[v]]++;
-    }
-    double located = sum[0] > 0 && n[1] > 0 ? sum[1] / n[1] / (sum[0] / n[0]) : 0;
-    out->metric = "held-out volume accuracy, 8 categories";
-    out->value = gy_metric_get(&m, "accuracy");
-    out->threshold = 0.35;
-    out->chance = 1.0 / (double)d->f.classes;
-    out->details = m;
-    gy_metric_add(&out->details, "pattern_inside_over_outside", located, 1, "");
-    out->pass = out->value >= out->threshold && out->value >= out->baseline + 0.15 &&
-                gy_metric_get(&m, "permutation_p") < 0.01 && (!d->f.truth || located > 1.3);
-    return GY_OK;
-}
+/* ---- the definition ------------------------------------------------------------------------------ */
 
 static const char *const equations[] = {
     "(1) x ← (x − line) / sd, per run and voxel, from the run's own volumes",
@@ -437,8 +335,8 @@ const gy_model_def gy_model_haxby = {
     .close = close_data,
     .batch = batch,
     .lr = rate,
-    .evaluate = evaluate,
-    .panels = panels,
-    .artefacts = artefacts,
-    .claim = claim,
+    .evaluate = gy_haxby_evaluate,
+    .panels = gy_haxby_panels,
+    .artefacts = gy_haxby_artefacts,
+    .claim = gy_haxby_claim,
 };
