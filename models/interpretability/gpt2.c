@@ -32,7 +32,7 @@ static const gy_option options[] = {
     {NULL},
 };
 
-static const config tiny = {.train = {128, 8, 1000, 3e-3, 0.05, 0.1, 1024}, .model = {3, 4, 64, 0, 512, 256, 1e-5, 0}};
+static const config tiny = {.train = {128, 16, 800, 3e-3, 0.05, 0.1, 1024}, .model = {3, 4, 64, 0, 512, 256, 1e-5, 0}};
 /* A public size as it is; training follows the usual recipe. */
 #define FULL(...)                                                                                                      \
     {                                                                                                                  \

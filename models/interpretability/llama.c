@@ -34,7 +34,7 @@ static const gy_option options[] = {
     {NULL},
 };
 
-static const config tiny = {.train = {128, 8, 1000, 3e-3, 0.05, 0.1, 1024},
+static const config tiny = {.train = {128, 16, 800, 3e-3, 0.05, 0.1, 1024},
                             .model = {.layers = 3,
                                       .heads = 4,
                                       .kv_heads = 2,

@@ -349,6 +349,33 @@ static void silencing_all_blocks_leaves_the_embedding(void **state) {
     }
 }
 
+/* The stream carries everything: put the last block's output of one text into a run on another, and the logits are the
+ * first text's, bit for bit. */
+static void a_patched_stream_decides_the_logits(void **state) {
+    gy_ctx *ctx = *state;
+    family f[FAMILIES];
+    families(f);
+    static const gy_hook read = {"resid_post.1", GY_HOOK_READ, 0}, patch = {"resid_post.1", GY_HOOK_REPLACE, 0};
+    for (int i = 0; i < FAMILIES; i++) {
+        golden_model t;
+        gy_graph *ga, *gb;
+        open_family(&t, ctx, &f[i]);
+        gy_plan *a = hooked(&t, &f[i], &read, 1, &ga), *b = hooked(&t, &f[i], &patch, 1, &gb);
+        assert_ok(ctx, gy_plan_run(a));
+        gy_tensor stream = gy_plan_output(a, "resid_post.1"), want = gy_plan_output(a, "out");
+        assert_ok(ctx, gy_plan_feed(b, "hook:resid_post.1", &stream));
+        int64_t *ids = gy_plan_input(b, "ids"); /* nothing may read it any more */
+        for (int64_t k = 0; ids && k < 18; k++) ids[k] = k;
+        assert_ok(ctx, gy_plan_run(b));
+        assert_true(largest_difference(b, "out", &want) == 0);
+        gy_plan_free(a);
+        gy_plan_free(b);
+        gy_graph_free(ga);
+        gy_graph_free(gb);
+        golden_close(&t);
+    }
+}
+
 static void hooks_act_alike_with_and_without_a_cache(void **state) {
     gy_ctx *ctx = *state;
     family f[FAMILIES];
@@ -435,6 +462,7 @@ int main(void) {
         TEST(every_point_can_be_read_and_reading_changes_nothing),
         TEST(the_pattern_is_causal_and_sums_to_one),
         TEST(silencing_all_blocks_leaves_the_embedding),
+        TEST(a_patched_stream_decides_the_logits),
         TEST(hooks_act_alike_with_and_without_a_cache),
         TEST(full_sizes_have_the_published_parameter_counts),
     };

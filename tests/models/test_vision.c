@@ -128,6 +128,37 @@ static void the_authors_names_load_too(void **state) {
     golden_close(&t);
 }
 
+/* The rules rename; they excuse nothing. */
+static void what_does_not_fit_is_named(void **state) {
+    gy_ctx *ctx = *state;
+    static const char *const path = "tests/golden/openclip.safetensors";
+    static const struct {
+        int64_t width, layers;
+        bool ignore;
+        const char *message;
+    } cases[] = {{16, 2, false, "'visual.conv1.weight'"},
+                 {16, 3, true, "'text_model.encoder.layers.2.self_attn.q_proj.weight'"},
+                 {24, 2, true,
+                  "'text_model.encoder.layers.0.self_attn.k_proj.weight' is f32 [48, 16], the model expects "
+                  "f32 [24, 24] in a part of 3"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        gy_clip_text_config c = text;
+        gy_store *store = gy_store_new(ctx);
+        gy_graph *g = gy_graph_new(ctx);
+        gy_mod m = gy_mod_make(g, store, 1, false);
+        c.width = cases[i].width;
+        c.layers = cases[i].layers;
+        gy_clip_text(&m, &c, gy_input(g, "ids", GY_I64, GY_S(1, 4)));
+        static const char *const all[] = {"test/*", "logit_scale", "visual.*", NULL};
+        const char *some[] = {"test/*", "logit_scale", NULL};
+        assert_message(ctx,
+                       gy_weights_load_as(ctx, path, NULL, store, cases[i].ignore ? all : some, gy_clip_text_rules),
+                       cases[i].message);
+        gy_graph_free(g);
+        gy_store_free(store);
+    }
+}
+
 static void without_noise_every_patch_is_encoded_in_order(void **state) {
     golden_model t;
     golden_open(&t, *state, "vit_mae");
@@ -215,6 +246,7 @@ int main(void) {
         TEST(open_clip_files_load_and_give_open_clips_answers),
         TEST(the_masked_autoencoder_matches_transformers),
         TEST(the_authors_names_load_too),
+        TEST(what_does_not_fit_is_named),
         TEST(without_noise_every_patch_is_encoded_in_order),
         TEST(pictures_of_another_size_are_refused),
         TEST(full_sizes_have_the_published_parameter_counts),
