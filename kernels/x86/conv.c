@@ -6,13 +6,15 @@
  * - conv_dw: w[co, (tap, ci)] = sum_p y[p, co] x[source(p, tap), ci]            m = Cout, n = taps Cin, k = positions
  *
  * once a group. Channels are adjacent in memory, so a packer moves runs of them: a run is one tap's channels or, when
- * taps along the last axis touch each other (no dilation, one group), a whole row of taps. conv_dx with strides
- * multiplies by the zeros between the outputs that a position has. Depthwise convolutions (one channel in and out a
- * group) have no product in them: they are sums over taps of vectors of channels (depthwise.c).
+ * taps along the last axis touch each other (no dilation, one group), a whole row of taps. The positions of x that
+ * leave the same rest when divided by the strides read the same taps: conv_dx makes one dense product of each such
+ * phase. Depthwise convolutions (one channel in and out a group) have no product in them: they are sums over taps of
+ * vectors of channels (depthwise.c). One to four channels on one side are too few for panels: conv_few.c.
  *
  * FLOPs 2 m n k; bytes as the three operands, each once, when they fit the caches. Measured, one thread of Zen 4,
  * AVX-512, of 117 GFLOP/s (make bench): 3 x 3, 64 to 64 channels, 56 x 56: forward 78 %, data 76 %, weights 56 %; 256
- * to 256 channels 82, 81, 70 %; 1 x 25 along time, 22 to 40 channels 65, 39, 50 %; 7 x 7 of 3 channels 61 % forward. */
+ * to 256 channels 82, 81, 70 %; 1 x 25 along time, 22 to 40 channels 65, 39, 50 %; 3 x 3 with stride
+ * 2, 64 to 64, 56 x 56: 79, 74, 59 %. */
 #include "conv.h"
 
 typedef struct {
@@ -165,17 +167,19 @@ static void pack_source_lines(const void *source, int64_t r0, int64_t n, int64_t
     }
 }
 
-/* Weights [Cout, Cin/groups, taps] as B: lines `line` apart, depth = (tap, channel), channels `channel` apart. */
+/* Weights [Cout, Cin/groups, taps] as B: lines `line` apart, depth = (tap, channel), channels `channel` apart. Tap
+ * (j0, j1, j2) of `kernel` is at sum j step. */
 typedef struct {
     const float *w;
-    int64_t line, channel, channels;
+    int64_t line, channel, channels, kernel[3], step[3];
 } weights;
 static void pack_weights(const void *source, int64_t r0, int64_t n, int64_t p0, int64_t depth, int64_t width,
                          float *dst) {
     const weights *s = source;
     int64_t tap = p0 / s->channels, c = p0 % s->channels;
     for (int64_t p = 0; p < depth; p++, dst += width) {
-        const float *w = s->w + r0 * s->line + c * s->channel + tap;
+        int64_t j2 = tap % s->kernel[2], j1 = tap / s->kernel[2] % s->kernel[1], j0 = tap / s->kernel[2] / s->kernel[1];
+        const float *w = s->w + r0 * s->line + c * s->channel + j0 * s->step[0] + j1 * s->step[1] + j2 * s->step[2];
         for (int64_t r = 0; r < n; r++) dst[r] = w[r * s->line];
         for (int64_t r = n; r < width; r++) dst[r] = 0;
         if (++c == s->channels) c = 0, tap++;
@@ -199,15 +203,96 @@ static bool depthwise(const shape *s) {
     return s->d.groups > 1 && s->in_group == 1 && s->out_group == 1;
 }
 
+static size_t larger(size_t a, size_t b) {
+    return a > b ? a : b;
+}
+static bool few(const shape *s, int64_t channels) {
+    return s->d.groups == 1 && channels <= GY_CONV_FEW;
+}
+
+/* Without strides and with few channels out, the convolution that maps y to x: tap k of it is tap K - 1 - k. */
+static bool mirror(const shape *s, gy_conv_attr *a, gy_conv_dims *d) {
+    *a = *s->a;
+    *d = s->d;
+    if (!few(s, s->d.cout)) return false;
+    for (int i = 0; i < 3; i++) {
+        if (a->stride[i] != 1) return false;
+        a->before[i] = (d->kernel[i] - 1) * a->dilation[i] - a->before[i];
+        d->in[i] = s->d.out[i];
+        d->out[i] = s->d.in[i];
+    }
+    d->n_in = s->d.n_out;
+    d->n_out = s->d.n_in;
+    d->cin = s->d.cout;
+    d->cout = s->d.cin;
+    return true;
+}
+
+/* ---- the phases of conv_dx ---- */
+
+static int64_t phase_count(const shape *s) {
+    int64_t n = 1;
+    for (int i = 0; i < 3; i++) n *= s->a->stride[i] < s->d.in[i] ? s->a->stride[i] : s->d.in[i];
+    return n;
+}
+/* On an axis with stride s, position f + t s reads output o through tap k when f + t s + before - k dilation = o s.
+ * The taps that have such an o are k = k0 + j step, step = s / gcd(s, dilation), and then
+ * o = t + (f + before - k0 dilation) / s - j step dilation / s: no stride is left. */
+static gy_conv_phase phase_of(const shape *s, int64_t index) {
+    const gy_conv_attr *a = s->a;
+    gy_conv_phase p = {.a = *a, .d = s->d};
+    int64_t taps_after = 1;
+    p.d.n_in = p.d.taps = 1;
+    for (int i = 2; i >= 0; i--) {
+        int64_t stride = a->stride[i], phases = stride < s->d.in[i] ? stride : s->d.in[i], f = index % phases;
+        int64_t step = 1, k0 = 0;
+        index /= phases;
+        while (step * a->dilation[i] % stride != 0) step++;
+        while (k0 < step && (f + a->before[i] - k0 * a->dilation[i]) % stride != 0) k0++;
+        bool none = k0 == step || k0 >= s->d.kernel[i];
+        p.first[i] = f;
+        p.step[i] = stride;
+        p.a.stride[i] = 1;
+        p.a.before[i] = none ? 0 : (f + a->before[i] - k0 * a->dilation[i]) / stride;
+        p.a.dilation[i] = step * a->dilation[i] / stride;
+        p.d.in[i] = (s->d.in[i] - f + stride - 1) / stride;
+        p.d.kernel[i] = none ? 0 : (s->d.kernel[i] - k0 + step - 1) / step;
+        p.tap += k0 * taps_after;
+        p.tap_step[i] = step * taps_after;
+        taps_after *= s->d.kernel[i];
+        p.d.n_in *= p.d.in[i];
+        p.d.taps *= p.d.kernel[i];
+    }
+    return p;
+}
+/* Elements of a phase's result before its rows go to their places; 0: there is one phase. */
+static size_t phase_room(const shape *s) {
+    if (phase_count(s) <= 1) return 0;
+    gy_conv_phase p = phase_of(s, 0);
+    return (size_t)(s->d.batch * p.d.n_in * s->in_group + 15) & ~(size_t)15;
+}
+
 size_t GY_ISAFN(x86_conv_scratch)(const gy_kargs *k, int threads) {
     shape s = shape_of(k, k->in[0].shape, k->in[1].shape, k->out[0].shape);
     if (depthwise(&s)) return (size_t)(s.d.taps * s.d.cin) * sizeof(float);
+    if (few(&s, s.d.cin)) return GY_ISAFN(gy_conv_few_in_scratch)(s.a, &s.d);
+    if (few(&s, s.d.cout)) return GY_ISAFN(gy_conv_few_out_scratch)(s.d.taps, s.d.cin, s.d.cout);
     return GY_ISAFN(gy_gemm_scratch_f32)(s.d.batch * s.d.n_out, s.out_group, s.d.taps * s.in_group, false, threads);
 }
 size_t GY_ISAFN(x86_conv_dx_scratch)(const gy_kargs *k, int threads) {
     shape s = shape_of(k, k->out[0].shape, k->in[1].shape, k->in[0].shape);
     if (depthwise(&s)) return (size_t)(s.d.taps * s.d.cin) * sizeof(float);
-    return GY_ISAFN(gy_gemm_scratch_f32)(s.d.batch * s.d.n_in, s.in_group, s.d.taps * s.out_group, false, threads);
+    gy_conv_attr a;
+    gy_conv_dims d;
+    if (few(&s, s.d.cin)) return GY_ISAFN(gy_conv_few_out_scratch)(s.d.taps, s.d.cout, s.d.cin);
+    if (mirror(&s, &a, &d)) return GY_ISAFN(gy_conv_few_in_scratch)(&a, &d);
+    size_t most = 0;
+    for (int64_t i = 0; i < phase_count(&s); i++) {
+        gy_conv_phase p = phase_of(&s, i);
+        most = larger(most, GY_ISAFN(gy_gemm_scratch_f32)(s.d.batch * p.d.n_in, s.in_group, p.d.taps * s.out_group,
+                                                          false, threads));
+    }
+    return phase_room(&s) * sizeof(float) + most;
 }
 /* A group's gradient [Cout/groups, taps, Cin/groups] before its axes are put in order, 64-byte units. */
 static size_t gradient_elements(const shape *s) {
@@ -216,6 +301,10 @@ static size_t gradient_elements(const shape *s) {
 size_t GY_ISAFN(x86_conv_dw_scratch)(const gy_kargs *k, int threads) {
     shape s = shape_of(k, k->in[0].shape, k->out[0].shape, k->in[1].shape);
     if (depthwise(&s)) return 0;
+    gy_conv_attr a;
+    gy_conv_dims d;
+    if (few(&s, s.d.cin)) return GY_ISAFN(gy_conv_few_in_dw_scratch)(s.a, &s.d);
+    if (mirror(&s, &a, &d)) return GY_ISAFN(gy_conv_few_in_dw_scratch)(&a, &d);
     return gradient_elements(&s) * sizeof(float) +
            GY_ISAFN(gy_gemm_scratch_f32)(s.out_group, s.d.taps * s.in_group, s.d.batch * s.d.n_out, false, threads);
 }
@@ -242,11 +331,23 @@ void GY_ISAFN(x86_conv)(const gy_kargs *k) {
         GY_ISAFN(gy_depthwise)(s.a, &s.d, k->in[0].data, k->in[1].data, &g, k->scratch, k->pool);
         return;
     }
+    if (few(&s, s.d.cin)) {
+        GY_ISAFN(gy_conv_few_in)(s.a, &s.d, k->in[0].data, k->in[1].data, &g, false, k->scratch, k->pool);
+        return;
+    }
+    if (few(&s, s.d.cout)) {
+        GY_ISAFN(gy_conv_few_out)(s.a, &s.d, k->in[0].data, k->in[1].data, &g, k->scratch, k->pool);
+        return;
+    }
     for (int64_t group = 0; group < s.d.groups; group++) {
         int64_t c = group * s.out_group;
         patches x = source_patches(s.a, &s.d, k->in[0].data, group);
-        weights w = {(const float *)k->in[1].data + c * s.in_group * s.d.taps, s.in_group * s.d.taps, s.d.taps,
-                     s.in_group};
+        weights w = {(const float *)k->in[1].data + c * s.in_group * s.d.taps,
+                     s.in_group * s.d.taps,
+                     s.d.taps,
+                     s.in_group,
+                     {s.d.kernel[0], s.d.kernel[1], s.d.kernel[2]},
+                     {s.d.kernel[1] * s.d.kernel[2], s.d.kernel[2], 1}};
         g.a = &x;
         g.b = &w;
         g.c = (float *)k->out[0].data + c;
@@ -256,40 +357,94 @@ void GY_ISAFN(x86_conv)(const gy_kargs *k) {
     }
 }
 
+/* Rows of a phase's result to their positions in x. */
+typedef struct {
+    const gy_conv_phase *p;
+    const gy_conv_dims *d;
+    const float *room;
+    float *x; /* at the group's first channel */
+    int64_t n;
+} placing;
+static void place_line(void *arg, int64_t line, int worker) {
+    (void)worker;
+    const placing *q = arg;
+    const int64_t *count = q->p->d.in, *first = q->p->first, *step = q->p->step, *in = q->d->in;
+    int64_t t1 = line % count[1], t0 = line / count[1] % count[0], b = line / count[1] / count[0];
+    int64_t i0 = b * in[0] + first[0] + t0 * step[0], i1 = first[1] + t1 * step[1];
+    float *x = q->x + ((i0 * in[1] + i1) * in[2] + first[2]) * q->d->cin;
+    const float *from = q->room + line * count[2] * q->n;
+    for (int64_t t = 0; t < count[2]; t++, x += step[2] * q->d->cin, from += q->n)
+        memcpy(x, from, (size_t)q->n * sizeof(float));
+}
+
 void GY_ISAFN(x86_conv_dx)(const gy_kargs *k) {
     shape s = shape_of(k, k->out[0].shape, k->in[1].shape, k->in[0].shape);
     if (depthwise(&s)) {
         GY_ISAFN(gy_depthwise_dx)(s.a, &s.d, k->in[0].data, k->in[1].data, k->out[0].data, k->scratch, k->pool);
         return;
     }
-    for (int64_t group = 0; group < s.d.groups; group++) {
-        int64_t c = group * s.out_group;
-        patches y = {.a = s.a,
-                     .d = s.d,
-                     .data = (const float *)k->in[0].data + c,
-                     .run = s.out_group,
-                     .row_taps = 1,
-                     .channels = s.out_group};
-        weights w = {(const float *)k->in[1].data + c * s.in_group * s.d.taps, s.d.taps, s.in_group * s.d.taps,
-                     s.out_group};
-        gy_gemm_f32 g = {.m = s.d.batch * s.d.n_in,
-                         .n = s.in_group,
-                         .k = s.d.taps * s.out_group,
-                         .pack_a = pack_reader,
-                         .pack_b = pack_weights,
-                         .a = &y,
-                         .b = &w,
-                         .ldc = s.d.cin,
-                         .alpha = 1,
-                         .c = (float *)k->out[0].data + group * s.in_group};
-        GY_ISAFN(gy_gemm_f32)(&g, k->scratch, k->pool);
+    gy_conv_attr a;
+    gy_conv_dims d;
+    if (!few(&s, s.d.cin) && mirror(&s, &a, &d)) {
+        gy_gemm_f32 g = {.m = d.batch * d.n_out, .n = d.cout, .c = k->out[0].data, .ldc = d.cout, .alpha = 1};
+        GY_ISAFN(gy_conv_few_in)(&a, &d, k->in[0].data, k->in[1].data, &g, true, k->scratch, k->pool);
+        return;
+    }
+    int64_t phases = phase_count(&s);
+    for (int64_t i = 0; i < phases; i++) {
+        gy_conv_phase p = phase_of(&s, i);
+        if (few(&s, s.d.cin)) {
+            GY_ISAFN(gy_conv_few_out_dx)
+            (&p, &s.d, k->in[0].data, k->in[1].data, k->out[0].data, k->scratch, k->pool);
+            continue;
+        }
+        for (int64_t group = 0; group < s.d.groups; group++) {
+            int64_t c = group * s.out_group;
+            float *x = (float *)k->out[0].data + group * s.in_group;
+            patches y = {.a = &p.a,
+                         .d = p.d,
+                         .data = (const float *)k->in[0].data + c,
+                         .run = s.out_group,
+                         .row_taps = 1,
+                         .channels = s.out_group};
+            weights w = {(const float *)k->in[1].data + c * s.in_group * s.d.taps + p.tap,
+                         s.d.taps,
+                         s.in_group * s.d.taps,
+                         s.out_group,
+                         {p.d.kernel[0], p.d.kernel[1], p.d.kernel[2]},
+                         {p.tap_step[0], p.tap_step[1], p.tap_step[2]}};
+            gy_gemm_f32 g = {.m = s.d.batch * p.d.n_in,
+                             .n = s.in_group,
+                             .k = p.d.taps * s.out_group,
+                             .pack_a = pack_reader,
+                             .pack_b = pack_weights,
+                             .a = &y,
+                             .b = &w,
+                             .ldc = phases > 1 ? s.in_group : s.d.cin,
+                             .alpha = 1,
+                             .c = phases > 1 ? k->scratch : x};
+            GY_ISAFN(gy_gemm_f32)(&g, (float *)k->scratch + phase_room(&s), k->pool);
+            placing to = {&p, &s.d, k->scratch, x, s.in_group};
+            if (phases > 1) gy_par(k->pool, s.d.batch * p.d.in[0] * p.d.in[1], place_line, &to);
+        }
     }
 }
 
 void GY_ISAFN(x86_conv_dw)(const gy_kargs *k) {
     shape s = shape_of(k, k->in[0].shape, k->out[0].shape, k->in[1].shape);
+    gy_conv_attr a;
+    gy_conv_dims d;
     if (depthwise(&s)) {
         GY_ISAFN(gy_depthwise_dw)(s.a, &s.d, k->in[0].data, k->in[1].data, k->out[0].data, k->pool);
+        return;
+    }
+    if (few(&s, s.d.cin)) {
+        GY_ISAFN(gy_conv_few_in_dw)
+        (s.a, &s.d, k->in[0].data, k->in[1].data, k->out[0].data, false, k->scratch, k->pool);
+        return;
+    }
+    if (mirror(&s, &a, &d)) {
+        GY_ISAFN(gy_conv_few_in_dw)(&a, &d, k->in[1].data, k->in[0].data, k->out[0].data, true, k->scratch, k->pool);
         return;
     }
     float *room = k->scratch, *w = k->out[0].data;

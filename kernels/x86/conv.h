@@ -1,4 +1,4 @@
-/* conv.h: depthwise convolution, used by conv.c. */
+/* conv.h: what conv.c takes from depthwise.c and conv_few.c. */
 #ifndef GY_X86_CONV_H
 #define GY_X86_CONV_H
 
@@ -15,5 +15,32 @@ void GY_ISAFN(gy_depthwise_dx)(const gy_conv_attr *a, const gy_conv_dims *d, con
                                float *scratch, gy_pool *pool);
 void GY_ISAFN(gy_depthwise_dw)(const gy_conv_attr *a, const gy_conv_dims *d, const float *x, const float *y, float *w,
                                gy_pool *pool);
+
+/* The positions of x that are first + t step on each axis, as seen by conv_dx: `a` and `d` describe a convolution
+ * without strides that maps these positions to y; tap (j0, j1, j2) of it is tap `tap` + sum j tap_step of w. */
+typedef struct gy_conv_phase {
+    gy_conv_attr a;
+    gy_conv_dims d;
+    int64_t first[3], step[3];
+    int64_t tap, tap_step[3];
+} gy_conv_phase;
+
+/* Convolutions with at most GY_CONV_FEW channels on one side, one group (conv_few.c).
+ *
+ * few_in: Cin is small. y and its epilogue as `out` says (c, ldc = Cout, m positions); few_in_dw: w's gradient.
+ * `mirrored`: w is [Cin, Cout, taps] with the taps in backward order.
+ * few_out: Cout is small; few_out_dx: Cin is small, the positions of one phase. */
+enum { GY_CONV_FEW = 4 };
+size_t GY_ISAFN(gy_conv_few_in_scratch)(const gy_conv_attr *a, const gy_conv_dims *d);
+void GY_ISAFN(gy_conv_few_in)(const gy_conv_attr *a, const gy_conv_dims *d, const float *x, const float *w,
+                              const gy_gemm_f32 *out, bool mirrored, void *scratch, gy_pool *pool);
+size_t GY_ISAFN(gy_conv_few_in_dw_scratch)(const gy_conv_attr *a, const gy_conv_dims *d);
+void GY_ISAFN(gy_conv_few_in_dw)(const gy_conv_attr *a, const gy_conv_dims *d, const float *x, const float *y, float *w,
+                                 bool mirrored, void *scratch, gy_pool *pool);
+size_t GY_ISAFN(gy_conv_few_out_scratch)(int64_t taps, int64_t many, int64_t few);
+void GY_ISAFN(gy_conv_few_out)(const gy_conv_attr *a, const gy_conv_dims *d, const float *x, const float *w,
+                               const gy_gemm_f32 *out, void *scratch, gy_pool *pool);
+void GY_ISAFN(gy_conv_few_out_dx)(const gy_conv_phase *phase, const gy_conv_dims *whole, const float *y, const float *w,
+                                  float *x, void *scratch, gy_pool *pool);
 
 #endif

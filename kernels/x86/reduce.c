@@ -1,10 +1,11 @@
-/* Sum, maximum and minimum of f32 over any axes.
+/* Sum, product, maximum and minimum of f32 over any axes.
  *
  * Axes of size 1 are dropped and neighbours that lie alike are merged. What is left is one of two walks:
  * - rows: the axis with adjacent elements is reduced. Up to BLOCK x 4 vectors of a run are added
  *   into four vectors, whose sum goes to a double.
  * - columns: the axis with adjacent elements is kept. WIDE columns are added into vectors over up to BLOCK lines, whose
  *   sums go to doubles.
+ * Products run in doubles from the start, where no product of a few hundred floats overflows early.
  * So a float sum never has more than BLOCK terms a lane, and long sums are as exact as pairwise ones. Work is cut into
  * pieces of about GRAIN elements with bounds from the shape; pieces of one output are combined in order.
  *
@@ -19,7 +20,7 @@
 
 enum { GRAIN = 16384, PIECES = 64 /* at most, an output */, BLOCK = 64, WIDE = 8 * VL };
 
-typedef enum { SUM, MAX, MIN } kind;
+typedef enum { SUM, PROD, MAX, MIN } kind;
 
 typedef struct {
     int64_t rank, dim[GY_MAX_RANK], in[GY_MAX_RANK], out[GY_MAX_RANK]; /* strides */
@@ -133,6 +134,7 @@ static size_t partial_bytes(const job *j) {
 
 GY_INLINE double fold(kind op, double a, double b) {
     if (op == SUM) return a + b;
+    if (op == PROD) return a * b;
     if (op == MAX) return a >= b || a != a ? a : b; /* a NaN wins */
     return a <= b || a != a ? a : b;
 }
@@ -141,10 +143,27 @@ GY_INLINE vf v_fold(kind op, vf a, vf x) {
     return v_sel(v_ne(a, a), a, op == MAX ? v_max(a, x) : v_min(a, x));
 }
 GY_INLINE double start(kind op) {
-    return op == SUM ? 0 : op == MAX ? -INFINITY : INFINITY;
+    return op == SUM ? 0 : op == PROD ? 1 : op == MAX ? -INFINITY : INFINITY;
 }
 
+static double multiply_run(const float *p, int64_t n) {
+    vd a = w_set(1), b = a, c = a, d = a;
+    int64_t i = 0;
+    for (; i + 2 * VL <= n; i += 2 * VL) {
+        vf x = v_load(p + i), y = v_load(p + i + VL);
+        a = w_mul(a, w_low(x));
+        b = w_mul(b, w_high(x));
+        c = w_mul(c, w_low(y));
+        d = w_mul(d, w_high(y));
+    }
+    double lane[VLD], y = 1;
+    w_store(lane, w_mul(w_mul(a, b), w_mul(c, d)));
+    for (int v = 0; v < VLD; v++) y *= lane[v];
+    for (; i < n; i++) y *= (double)p[i];
+    return y;
+}
 GY_INLINE double fold_run(kind op, const float *p, int64_t n) {
+    if (op == PROD) return multiply_run(p, n);
     vf s = v_set((float)start(op)), a[4] = {s, s, s, s};
     int64_t i = 0;
     for (; i + 4 * VL <= n; i += 4 * VL)
@@ -180,6 +199,18 @@ GY_INLINE void column_lines(kind op, const int nv, const job *j, const float *ba
                             double *out) {
     int64_t step = j->gone.rank == 1 ? j->gone.in[0] : 0;
     for (int i = 0; i < nv * VL; i++) out[i] = start(op);
+    if (op == PROD) {
+        for (int64_t l = lo; l < hi; l++) {
+            const float *p = base + (j->gone.rank == 1 ? l * step : offset(&j->gone, l, j->gone.in));
+            for (int v = 0; v < nv; v++) {
+                double *o = out + v * VL;
+                vf x = v_load(p + v * VL);
+                w_store(o, w_mul(w_load(o), w_low(x)));
+                w_store(o + VLD, w_mul(w_load(o + VLD), w_high(x)));
+            }
+        }
+        return;
+    }
     for (int64_t block = lo; block < hi; block += BLOCK) {
         int64_t end = block + BLOCK < hi ? block + BLOCK : hi;
         vf a[8];
@@ -221,6 +252,7 @@ static void tile(void *arg, int64_t t, int worker) {
         int64_t o = i / j->pieces, piece = i % j->pieces;
         switch (j->op) {
         case SUM: j->columns ? column_piece(SUM, j, o, piece) : row_piece(SUM, j, o, piece); break;
+        case PROD: j->columns ? column_piece(PROD, j, o, piece) : row_piece(PROD, j, o, piece); break;
         case MAX: j->columns ? column_piece(MAX, j, o, piece) : row_piece(MAX, j, o, piece); break;
         case MIN: j->columns ? column_piece(MIN, j, o, piece) : row_piece(MIN, j, o, piece); break;
         }
@@ -260,6 +292,9 @@ static void reduce(const gy_kargs *k, kind op, gy_kernel_fn otherwise) {
 }
 void GY_ISAFN(x86_sum_f32)(const gy_kargs *k) {
     reduce(k, SUM, ref_sum_f32);
+}
+void GY_ISAFN(x86_prod_f32)(const gy_kargs *k) {
+    reduce(k, PROD, ref_prod_f32);
 }
 void GY_ISAFN(x86_max_f32)(const gy_kargs *k) {
     reduce(k, MAX, ref_max_f32);

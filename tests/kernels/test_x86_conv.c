@@ -1,0 +1,169 @@
+/* Convolutions at the edges of the x86 kernels: strides and their phases, one to four channels on a side. Each against
+ * the reference kernel in double, and with equal bits for any number of threads. */
+#include "x86.h"
+
+#include "core/ops/conv.h"
+#include "core/rng.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+typedef struct {
+    int64_t batch, in[3], cin, cout, kernel[3];
+    gy_conv_attr a;
+} example;
+
+static void *must(void *p) {
+    assert_non_null(p);
+    return p;
+}
+
+/* One operand in both precisions. */
+typedef struct {
+    double *d;
+    float *f;
+    int64_t n;
+    gy_shape shape;
+} operand;
+
+static operand operand_new(gy_ctx *ctx, gy_shape shape, uint64_t seed) {
+    operand o = {.n = gy_shape_count(shape), .shape = shape};
+    o.d = must(gy_malloc(ctx, (size_t)(o.n + 1) * sizeof *o.d));
+    o.f = must(gy_malloc(ctx, (size_t)(o.n + 1) * sizeof *o.f));
+    gy_rng r;
+    gy_rng_init(&r, seed, "operand");
+    for (int64_t i = 0; i < o.n; i++) o.d[i] = (double)(o.f[i] = (float)(2 * gy_rng_uniform(&r) - 1));
+    return o;
+}
+static void operand_free(gy_ctx *ctx, operand *o) {
+    gy_free(ctx, o->d);
+    gy_free(ctx, o->f);
+}
+
+static void run(gy_ctx *ctx, const gy_kernel *row, const gy_conv_attr *a, operand *in[], int n_in, operand *out) {
+    gy_view v[4], y = x86_view(row->dtype == GY_F32 ? (void *)out->f : out->d, row->dtype, out->shape);
+    for (int i = 0; i < n_in; i++)
+        v[i] = x86_view(row->dtype == GY_F32 ? (void *)in[i]->f : in[i]->d, row->dtype, in[i]->shape);
+    gy_kargs k = {.attr = a, .n_in = n_in, .n_out = 1, .in = v, .out = &y, .pool = gy_ctx_pool(ctx)};
+    size_t need = row->scratch ? row->scratch(&k, gy_pool_threads(k.pool)) : 0;
+    k.scratch = must(gy_malloc(ctx, need));
+    memset(k.scratch, 0xA5, need);
+    memset(y.data, 0xff, (size_t)out->n * gy_dtype_size(row->dtype)); /* NaN: what is not written shows */
+    row->fn(&k);
+    gy_free(ctx, k.scratch);
+}
+
+/* `terms` numbers of size 1/3 a sum: their partial sums wander to sqrt(terms), so do the roundings. */
+static void compare(gy_ctx *ctx, gy_op_id op, const gy_conv_attr *a, operand *in[], int n_in, operand *out,
+                    double terms) {
+    gy_isa tier[GY_ISA_COUNT];
+    int tiers;
+    x86_tiers(tier, &tiers);
+    run(ctx, must((void *)(uintptr_t)x86_row(op, GY_F64, GY_ISA_REF)), a, in, n_in, out);
+    for (int t = 0; t < tiers; t++) {
+        const gy_kernel *row = x86_row(op, GY_F32, tier[t]);
+        if (!row) continue;
+        run(ctx, row, a, in, n_in, out);
+        for (int64_t i = 0; i < out->n; i++)
+            if (!(fabs((double)out->f[i] - out->d[i]) <= 0x1p-24 * (terms + 32)))
+                fail_msg("%s: element %d of %d is %.9g, expected %.9g", row->name, (int)i, (int)out->n,
+                         (double)out->f[i], out->d[i]);
+        float *first = must(gy_malloc(ctx, (size_t)(out->n + 1) * sizeof *first));
+        memcpy(first, out->f, (size_t)out->n * sizeof *first);
+        for (int threads = 1; threads <= 5; threads += 2) {
+            gy_ctx *c = gy_ctx_new((gy_ctx_args){.threads = threads});
+            run(c, row, a, in, n_in, out);
+            gy_ctx_free(c);
+            if (memcmp(first, out->f, (size_t)out->n * sizeof *first) != 0)
+                fail_msg("%s: other bits on %d threads", row->name, threads);
+        }
+        gy_free(ctx, first);
+    }
+}
+
+static void check(gy_ctx *ctx, example e) {
+    gy_conv_attr a = e.a;
+    int64_t out[3], n_out = 1, taps = 1;
+    for (int i = 0; i < 3; i++) {
+        int64_t room = e.in[i] + a.before[i] + a.after[i] - a.dilation[i] * (e.kernel[i] - 1) - 1;
+        if (room < 0) return; /* the kernel does not fit */
+        out[i] = room / a.stride[i] + 1;
+        n_out *= out[i];
+        taps *= e.kernel[i];
+    }
+    operand x = operand_new(ctx, GY_S(e.batch, e.in[0], e.in[1], e.in[2], e.cin), 1);
+    operand w = operand_new(ctx, GY_S(e.cout, e.cin / a.groups, e.kernel[0], e.kernel[1], e.kernel[2]), 2);
+    operand y = operand_new(ctx, GY_S(e.batch, out[0], out[1], out[2], e.cout), 3);
+    operand b = operand_new(ctx, GY_S(e.cout), 4), r = operand_new(ctx, y.shape, 5);
+    operand x2 = operand_new(ctx, x.shape, 6), w2 = operand_new(ctx, w.shape, 7), y2 = operand_new(ctx, y.shape, 8);
+    gy_conv_attr forward = a;
+    forward.act = GY_ACT_SILU;
+    compare(ctx, GY_OP_conv, &forward, (operand *[]){&x, &w, &b, &r}, 4, &y2, (double)(taps * e.cin / a.groups));
+    for (int i = 0; i < 3; i++) a.size[i] = e.in[i];
+    compare(ctx, GY_OP_conv_dx, &a, (operand *[]){&y, &w}, 2, &x2, (double)(taps * e.cout / a.groups));
+    for (int i = 0; i < 3; i++) a.size[i] = e.kernel[i];
+    compare(ctx, GY_OP_conv_dw, &a, (operand *[]){&x, &y}, 2, &w2, (double)(e.batch * n_out));
+    operand *all[] = {&x, &w, &y, &b, &r, &x2, &w2, &y2};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) operand_free(ctx, all[i]);
+}
+
+static int64_t pick(gy_rng *r, const int64_t *from, int64_t n) {
+    return from[gy_rng_below(r, n)];
+}
+#define PICK(r, ...)                                                                                                   \
+    pick(r, (const int64_t[]){__VA_ARGS__}, (int64_t)(sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t)))
+
+/* A random convolution of one to three axes. */
+static example random_example(gy_rng *r, int64_t cin, int64_t cout, int64_t groups) {
+    example e = {.batch = PICK(r, 1, 1, 2), .cin = cin, .cout = cout, .a = {.groups = groups}};
+    int64_t axes = PICK(r, 1, 2, 3);
+    for (int i = 0; i < 3; i++) {
+        bool used = i >= 3 - axes;
+        e.in[i] = used ? PICK(r, 1, 2, 5, 7, 8, 11) : 1;
+        if (i == 2) e.in[i] = PICK(r, 1, 3, 7, 16, 17, 31, 40);
+        e.kernel[i] = used ? PICK(r, 1, 2, 3, 5) : 1;
+        e.a.stride[i] = used ? PICK(r, 1, 1, 2, 3, 4) : 1;
+        e.a.dilation[i] = used ? PICK(r, 1, 1, 2, 3, 4) : 1;
+        e.a.before[i] = used ? PICK(r, 0, 1, 2, 5, -1) : 0;
+        e.a.after[i] = used ? PICK(r, 0, 1, 3, -1) : 0;
+    }
+    return e;
+}
+
+static void strided_gradients_agree_with_double(void **state) {
+    gy_rng r;
+    gy_rng_init(&r, 1, "strided");
+    for (int round = 0; round < 120; round++) {
+        int64_t groups = PICK(&r, 1, 1, 1, 2, 3);
+        check(*state, random_example(&r, groups * PICK(&r, 2, 5, 9, 17), groups * PICK(&r, 2, 5, 7, 33), groups));
+    }
+}
+
+static void few_channels_agree_with_double(void **state) {
+    gy_rng r;
+    gy_rng_init(&r, 2, "few");
+    for (int round = 0; round < 160; round++) {
+        int64_t few = 1 + round % 4, many = PICK(&r, 1, 3, 8, 15, 16, 17, 31, 33, 40, 65);
+        check(*state, round / 4 % 2 ? random_example(&r, few, many, 1) : random_example(&r, many, few, 1));
+    }
+}
+
+/* Lines longer than a block of positions, channels beyond the copy of a border, several parts of the gradient. */
+static void long_lines_and_many_channels_agree_with_double(void **state) {
+    gy_conv_attr a = {
+        .stride = {1, 1, 1}, .dilation = {1, 1, 1}, .before = {0, 0, 12}, .after = {0, 0, 12}, .groups = 1};
+    check(*state, (example){.batch = 2, .in = {1, 3, 700}, .cin = 1, .cout = 24, .kernel = {1, 1, 25}, .a = a});
+    check(*state, (example){.batch = 1, .in = {1, 2, 40}, .cin = 600, .cout = 3, .kernel = {1, 1, 25}, .a = a});
+    a = (gy_conv_attr){
+        .stride = {1, 2, 2}, .dilation = {1, 1, 1}, .before = {0, 3, 3}, .after = {0, 3, 3}, .groups = 1};
+    check(*state, (example){.batch = 2, .in = {1, 45, 45}, .cin = 3, .cout = 64, .kernel = {1, 7, 7}, .a = a});
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(strided_gradients_agree_with_double),
+        TEST(few_channels_agree_with_double),
+        TEST(long_lines_and_many_channels_agree_with_double),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
