@@ -98,10 +98,11 @@ int64_t bench_compare(const bench_report *before, const bench_report *now, bench
 /* ---- running ---- */
 
 typedef struct bench_options {
-    bool quick;    /* the short list, few repeats */
-    bool cold;     /* caches emptied before each run */
-    bool peers;    /* time every peer that is found */
-    double budget; /* seconds for each side of a row; 0: 0.15 (0.02 if quick) */
+    bool quick;        /* the short list, few repeats */
+    bool cold;         /* caches emptied before each run */
+    bool peers;        /* time every peer that is found */
+    double budget;     /* seconds for each side of a row; 0: 0.15 (0.02 if quick) */
+    const char *match; /* only rows with this text in "kernel shape dtype"; NULL: all */
 } bench_options;
 
 extern const char *const bench_suites[]; /* NULL-terminated */

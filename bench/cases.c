@@ -7,6 +7,9 @@
 
 typedef const bench_case *kase;
 
+/* Inputs are numbered in the order in which a builder makes them (bench_fill), so each is made in a statement or
+ * declaration of its own: C leaves the order of a call's arguments open. */
+
 static gy_t in(gy_graph *g, kase c, const char *name, gy_shape s) {
     return gy_input(g, name, c->dtype ? c->dtype : GY_F32, s);
 }
@@ -27,33 +30,38 @@ static gy_t grad(gy_graph *g, kase c, gy_t y, int64_t n, const gy_t *x) {
 
 static gy_t matmul(gy_graph *g, kase c) {
     const int64_t *d = c->d;
-    return gy_matmul(in(g, c, "a", GY_S(d[0], d[2])), in(g, c, "b", GY_S(d[2], d[1])));
+    gy_t a = in(g, c, "a", GY_S(d[0], d[2])), b = in(g, c, "b", GY_S(d[2], d[1]));
+    return gy_matmul(a, b);
 }
 static gy_t matmul_nt(gy_graph *g, kase c) {
     const int64_t *d = c->d;
-    return gy_matmul(in(g, c, "a", GY_S(d[0], d[2])), in(g, c, "b", GY_S(d[1], d[2])), .trans_b = true);
+    gy_t a = in(g, c, "a", GY_S(d[0], d[2])), b = in(g, c, "b", GY_S(d[1], d[2]));
+    return gy_matmul(a, b, .trans_b = true);
 }
 static gy_t matmul_tn(gy_graph *g, kase c) {
     const int64_t *d = c->d;
-    return gy_matmul(in(g, c, "a", GY_S(d[2], d[0])), in(g, c, "b", GY_S(d[2], d[1])), .trans_a = true);
+    gy_t a = in(g, c, "a", GY_S(d[2], d[0])), b = in(g, c, "b", GY_S(d[2], d[1]));
+    return gy_matmul(a, b, .trans_a = true);
 }
 static gy_t matmul_tt(gy_graph *g, kase c) {
     const int64_t *d = c->d;
-    return gy_matmul(in(g, c, "a", GY_S(d[2], d[0])), in(g, c, "b", GY_S(d[1], d[2])), .trans_a = true,
-                     .trans_b = true);
+    gy_t a = in(g, c, "a", GY_S(d[2], d[0])), b = in(g, c, "b", GY_S(d[1], d[2]));
+    return gy_matmul(a, b, .trans_a = true, .trans_b = true);
 }
 static gy_t batched(gy_graph *g, kase c) {
     const int64_t *d = c->d;
-    return gy_matmul(in(g, c, "a", GY_S(d[3], d[0], d[2])), in(g, c, "b", GY_S(d[3], d[2], d[1])));
+    gy_t a = in(g, c, "a", GY_S(d[3], d[0], d[2])), b = in(g, c, "b", GY_S(d[3], d[2], d[1]));
+    return gy_matmul(a, b);
 }
 static gy_t batched_nt(gy_graph *g, kase c) {
     const int64_t *d = c->d;
-    return gy_matmul(in(g, c, "a", GY_S(d[3], d[0], d[2])), in(g, c, "b", GY_S(d[3], d[1], d[2])), .trans_b = true);
+    gy_t a = in(g, c, "a", GY_S(d[3], d[0], d[2])), b = in(g, c, "b", GY_S(d[3], d[1], d[2]));
+    return gy_matmul(a, b, .trans_b = true);
 }
 static gy_t linear_gelu(gy_graph *g, kase c) {
     const int64_t *d = c->d;
-    return gy_gelu(
-        gy_linear(in(g, c, "x", GY_S(d[0], d[2])), in(g, c, "w", GY_S(d[1], d[2])), in(g, c, "b", GY_S(d[1]))));
+    gy_t x = in(g, c, "x", GY_S(d[0], d[2])), w = in(g, c, "w", GY_S(d[1], d[2])), b = in(g, c, "b", GY_S(d[1]));
+    return gy_gelu(gy_linear(x, w, b));
 }
 
 /* ---- convolutions; d: batch, size, channels in, channels out, kernel, stride; cubes and squares, padding k / 2 ----
@@ -128,28 +136,30 @@ static gy_t grouped(gy_graph *g, kase c) { /* 32 groups: ResNeXt */
 static gy_t up_conv(gy_graph *g, kase c) {
     const int64_t *d = c->d;
     gy_t x = gy_resize(in(g, c, "x", GY_S(d[0], d[1], d[1], d[2])), .scale = 2);
-    return gy_conv(x, in(g, c, "w", GY_S(d[3], d[2], d[4], d[4])), GY_NONE, .pad = GY_S(d[4] / 2));
+    gy_t w = in(g, c, "w", GY_S(d[3], d[2], d[4], d[4]));
+    return gy_conv(x, w, GY_NONE, .pad = GY_S(d[4] / 2));
 }
 
 /* ---- attention; d: batch, queries, heads, head width, keys, heads of keys, causal ---- */
 
-static gy_t attend(gy_graph *g, kase c, gy_t x[3], gy_t mask) {
+static gy_t attend(gy_graph *g, kase c, gy_t x[3], bool with_mask) {
     const int64_t *d = c->d;
     x[0] = in(g, c, "q", GY_S(d[0], d[1], d[2], d[3]));
     x[1] = in(g, c, "k", GY_S(d[0], d[4], d[5], d[3]));
     x[2] = in(g, c, "v", GY_S(d[0], d[4], d[5], d[3]));
-    return gy_attention(x[0], x[1], x[2], mask, .causal = d[6] != 0);
+    return gy_attention(x[0], x[1], x[2], with_mask ? gy_input(g, "mask", GY_U8, GY_S(d[1], d[4])) : GY_NONE,
+                        .causal = d[6] != 0);
 }
 static gy_t attention(gy_graph *g, kase c) {
     gy_t x[3];
-    return attend(g, c, x, GY_NONE);
+    return attend(g, c, x, false);
 }
 static gy_t attention_masked(gy_graph *g, kase c) {
     gy_t x[3];
-    return attend(g, c, x, gy_input(g, "mask", GY_U8, GY_S(c->d[1], c->d[4])));
+    return attend(g, c, x, true);
 }
 static gy_t attention_grad(gy_graph *g, kase c) {
-    gy_t x[3], y = attend(g, c, x, GY_NONE);
+    gy_t x[3], y = attend(g, c, x, false);
     return grad(g, c, y, 3, x);
 }
 
@@ -166,7 +176,8 @@ static gy_t log_softmax(gy_graph *g, kase c) {
     return gy_log_softmax(in(g, c, "x", GY_S(c->d[0], c->d[1])), -1);
 }
 static gy_t cross_entropy(gy_graph *g, kase c) {
-    return gy_cross_entropy(in(g, c, "x", GY_S(c->d[0], c->d[1])), ids(g, "ids", GY_S(c->d[0])));
+    gy_t x = in(g, c, "x", GY_S(c->d[0], c->d[1]));
+    return gy_cross_entropy(x, ids(g, "ids", GY_S(c->d[0])));
 }
 static gy_t cross_entropy_grad(gy_graph *g, kase c) {
     gy_t x = in(g, c, "x", GY_S(c->d[0], c->d[1])), gx;
@@ -198,10 +209,12 @@ static gy_t norm_grad(gy_graph *g, kase c) {
 /* ---- elementwise; d: elements, or rows, features ---- */
 
 static gy_t add(gy_graph *g, kase c) {
-    return gy_add(in(g, c, "a", GY_S(c->d[0])), in(g, c, "b", GY_S(c->d[0])));
+    gy_t a = in(g, c, "a", GY_S(c->d[0])), b = in(g, c, "b", GY_S(c->d[0]));
+    return gy_add(a, b);
 }
 static gy_t mul_row(gy_graph *g, kase c) {
-    return gy_mul(in(g, c, "a", GY_S(c->d[0], c->d[1])), in(g, c, "b", GY_S(c->d[1])));
+    gy_t a = in(g, c, "a", GY_S(c->d[0], c->d[1])), b = in(g, c, "b", GY_S(c->d[1]));
+    return gy_mul(a, b);
 }
 static gy_t unary(gy_graph *g, kase c) {
     return gy_unary_(GY_HERE, (int)c->op, in(g, c, "x", GY_S(c->d[0])));
@@ -260,24 +273,29 @@ static gy_t bilinear(gy_graph *g, kase c) {
 
 static gy_t embedding(gy_graph *g, kase c) { /* d: tokens, width, vocabulary */
     const int64_t *d = c->d;
-    return gy_embedding(in(g, c, "w", GY_S(d[2], d[1])), ids(g, "ids", GY_S(d[0])));
+    gy_t w = in(g, c, "w", GY_S(d[2], d[1])), i = ids(g, "ids", GY_S(d[0]));
+    return gy_embedding(w, i);
 }
 static gy_t embedding_grad(gy_graph *g, kase c) {
     const int64_t *d = c->d;
-    return gy_scatter_add(in(g, c, "u", GY_S(d[0], d[1])), ids(g, "ids", GY_S(d[0])), 0, d[2]);
+    gy_t u = in(g, c, "u", GY_S(d[0], d[1])), i = ids(g, "ids", GY_S(d[0]));
+    return gy_scatter_add(u, i, 0, d[2]);
 }
 static gy_t segment_max(gy_graph *g, kase c) { /* d: edges, width, nodes */
     const int64_t *d = c->d;
-    return gy_segment_max(in(g, c, "x", GY_S(d[0], d[1])), ids(g, "ids", GY_S(d[0])), d[2]);
+    gy_t x = in(g, c, "x", GY_S(d[0], d[1])), i = ids(g, "ids", GY_S(d[0]));
+    return gy_segment_max(x, i, d[2]);
 }
 static gy_t segment_softmax(gy_graph *g, kase c) {
     const int64_t *d = c->d;
-    return gy_segment_softmax(in(g, c, "x", GY_S(d[0], d[1])), ids(g, "ids", GY_S(d[0])), d[2]);
+    gy_t x = in(g, c, "x", GY_S(d[0], d[1])), i = ids(g, "ids", GY_S(d[0]));
+    return gy_segment_softmax(x, i, d[2]);
 }
 static gy_t spmm(gy_graph *g, kase c) { /* d: rows, width, entries, columns */
     const int64_t *d = c->d;
-    return gy_spmm(ids(g, "indptr", GY_S(d[0] + 1)), ids(g, "ids", GY_S(d[2])), in(g, c, "values", GY_S(d[2])),
-                   in(g, c, "x", GY_S(d[3], d[1])));
+    gy_t indptr = ids(g, "indptr", GY_S(d[0] + 1)), i = ids(g, "ids", GY_S(d[2]));
+    gy_t values = in(g, c, "values", GY_S(d[2])), x = in(g, c, "x", GY_S(d[3], d[1]));
+    return gy_spmm(indptr, i, values, x);
 }
 
 /* ---- random numbers, optimizers, transforms ---- */
@@ -292,18 +310,19 @@ static gy_t normal(gy_graph *g, kase c) {
     return gy_random_normal(g, "n", GY_F32, GY_S(c->d[0]));
 }
 static gy_t sgd(gy_graph *g, kase c) {
-    const int64_t n = c->d[0];
-    gy_t y = gy_sgd(in(g, c, "p", GY_S(n)), in(g, c, "m", GY_S(n)), in(g, c, "g", GY_S(n)), in(g, c, "rate", GY_S0),
-                    GY_NONE, ((gy_update_attr){.beta1 = 0.9}));
+    gy_shape n = GY_S(c->d[0]);
+    gy_t p = in(g, c, "p", n), m = in(g, c, "m", n), grad = in(g, c, "g", n), rate = in(g, c, "rate", GY_S0);
+    gy_t y = gy_sgd(p, m, grad, rate, GY_NONE, ((gy_update_attr){.beta1 = 0.9}));
     gy_output(gy_out(y, 1), "m1");
     return y;
 }
 static gy_t adamw(gy_graph *g, kase c) {
-    const int64_t n = c->d[0];
-    gy_t y =
-        gy_adam(in(g, c, "p", GY_S(n)), in(g, c, "m", GY_S(n)), in(g, c, "var", GY_S(n)), in(g, c, "g", GY_S(n)),
-                in(g, c, "rate", GY_S0), in(g, c, "step", GY_S0), GY_NONE,
-                ((gy_update_attr){.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.01, .decoupled = 1}));
+    static const gy_update_attr attr = {
+        .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.01, .decoupled = 1};
+    gy_shape n = GY_S(c->d[0]);
+    gy_t p = in(g, c, "p", n), m = in(g, c, "m", n), v = in(g, c, "var", n), grad = in(g, c, "g", n);
+    gy_t rate = in(g, c, "rate", GY_S0), step = in(g, c, "step", GY_S0);
+    gy_t y = gy_adam(p, m, v, grad, rate, step, GY_NONE, attr);
     gy_output(gy_out(y, 1), "m1");
     gy_output(gy_out(y, 2), "v1");
     return y;

@@ -4,13 +4,13 @@
  * The working sets: half of a thread's first and second level cache, half of the last level shared by the threads, and
  * four times the last level for memory. A copy counts the bytes read and written, and not the line that a plain store
  * fetches first; for sets beyond the caches, stores that bypass them are tried too and the faster counts. */
-#define _GNU_SOURCE /* _SC_LEVEL1_DCACHE_SIZE */
 #include "probes.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 double bench_now(void) {
     struct timespec t;
@@ -18,19 +18,27 @@ double bench_now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static double cache_bytes(int name, double otherwise) {
-    long v = sysconf(name);
-    return v > 0 ? (double)v : otherwise;
+/* Size of cpu0's data or unified cache of a level by sysfs, which knows what a virtual machine was given; 0: unknown.
+ */
+static double cache_bytes(int level) {
+    for (int i = 0; i < 8; i++) {
+        static const char *const items[] = {"level", "type", "size"};
+        char path[96], text[3][32] = {"", "", ""};
+        for (int k = 0; k < 3; k++) {
+            snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%d/%s", i, items[k]);
+            FILE *f = fopen(path, "r");
+            if (f && !fgets(text[k], sizeof text[k], f)) text[k][0] = '\0';
+            if (f) fclose(f);
+        }
+        if (text[0][0] != '0' + level || strncmp(text[1], "Instruction", 11) == 0) continue;
+        return atof(text[2]) * (strchr(text[2], 'M') ? 1048576.0 : strchr(text[2], 'K') ? 1024.0 : 1.0);
+    }
+    return 0;
 }
 
 static void find_levels(double bytes[BENCH_LEVELS]) {
-    bytes[BENCH_L1] = bytes[BENCH_L2] = bytes[BENCH_L3] = 0;
-#ifdef _SC_LEVEL1_DCACHE_SIZE
-    bytes[BENCH_L1] = cache_bytes(_SC_LEVEL1_DCACHE_SIZE, 0);
-    bytes[BENCH_L2] = cache_bytes(_SC_LEVEL2_CACHE_SIZE, 0);
-    bytes[BENCH_L3] = cache_bytes(_SC_LEVEL3_CACHE_SIZE, 0);
-#endif
-    /* a virtual machine may hide them: sizes that hold nearly everywhere */
+    for (int l = BENCH_L1; l <= BENCH_L3; l++) bytes[l] = cache_bytes(l + 1);
+    /* sizes that hold nearly everywhere, where they are hidden */
     if (bytes[BENCH_L1] <= 0) bytes[BENCH_L1] = 32 << 10;
     if (bytes[BENCH_L2] <= bytes[BENCH_L1]) bytes[BENCH_L2] = 256 << 10;
     if (bytes[BENCH_L3] <= bytes[BENCH_L2]) bytes[BENCH_L3] = 8 * bytes[BENCH_L2];

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import time
+import warnings
 
 try:
     import numpy as np
@@ -18,6 +19,7 @@ except Exception as e:  # any failure to import means that the peer is not there
     print(json.dumps({"absent": f"{sys.executable}: {type(e).__name__}: {e}"}), flush=True)
     sys.exit(0)
 
+warnings.filterwarnings("ignore")  # of beta features: nothing a reader of the rows can change
 MODE = sys.argv[1] if len(sys.argv) > 1 else "eager"
 DTYPES = {"f32": torch.float32, "f64": torch.float64, "bf16": torch.bfloat16}
 

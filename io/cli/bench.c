@@ -8,14 +8,14 @@
 #include <string.h>
 
 static void print_head(void) {
-    printf("%s%-26s %-28s %-5s %-10s %10s %9s %8s %6s %-5s  %-14s %6s%s\n", cli_bold(stdout), "kernel", "shape",
+    printf("%s%-26s %-34s %-5s %-10s %10s %9s %8s %6s %-5s  %-14s %6s%s\n", cli_bold(stdout), "kernel", "shape",
            "dtype", "isa", "ms", "GFLOP/s", "GB/s", "peak", "bound", "peer", "ratio", cli_plain(stdout));
 }
 
 static void print_row(void *user, const bench_report *report, const bench_row *r) {
     (void)report;
     if (*(const bool *)user) return; /* JSON is printed whole, at the end */
-    printf("%-26s %-28s %-5s %-10s %10.4f %9.1f %8.1f %6.2f %-5s", r->kernel, r->shape, r->dtype, r->isa,
+    printf("%-26s %-34s %-5s %-10s %10.4f %9.1f %8.1f %6.2f %-5s", r->kernel, r->shape, r->dtype, r->isa,
            r->seconds * 1e3, r->gflops, r->gbps, r->peak_fraction, r->bound);
     if (r->peer[0]) printf("  %-14s %6.2f", r->peer, r->ratio);
     printf("\n");
@@ -129,8 +129,10 @@ int cli_bench(gy_ctx *ctx, const cli_args *a) {
         if (s == GY_OK && !json) print_head();
         for (int64_t i = 0; s == GY_OK && i < r.n; i++) print_row(&json, &r, &r.row[i]);
     } else {
-        bench_options o = {
-            .quick = cli_has(a, "--quick"), .cold = cli_has(a, "--cold"), .peers = cli_has(a, "--peers")};
+        bench_options o = {.quick = cli_has(a, "--quick"),
+                           .cold = cli_has(a, "--cold"),
+                           .peers = cli_has(a, "--peers"),
+                           .match = cli_get(a, "--match")};
         if (!json) print_head();
         s = bench_run(ctx, suites, o, &r, print_row, print_note, &json);
         if (s == GY_OK) print_peaks(&r.peaks);
