@@ -57,7 +57,8 @@ typedef struct bench_row {
     char bound[8];        /* what limits it there: "f32" (arithmetic), "L1" ... "DRAM" (bandwidth of that level) */
     double peak_fraction; /* the time that the peaks allow / the median: max(flops / peak, bytes / bandwidth) */
     char peer[64];        /* "" : none */
-    double peer_seconds, ratio; /* ratio = peer_seconds / seconds: above 1, ours is faster */
+    double peer_seconds_min;
+    double peer_seconds, ratio; /* medians; ratio = peer_seconds / seconds: above 1, ours is faster */
     double difference;          /* largest |ours - peer's| / largest |peer's| */
 } bench_row;
 

@@ -49,11 +49,13 @@ static void put_rows(gy_json_writer *w, const char *key, const bench_report *r) 
         if (row->peer[0]) {
             gy_json_put_string(w, "peer", row->peer);
             gy_json_put_real(w, "peer_seconds", row->peer_seconds);
+            gy_json_put_real(w, "peer_seconds_min", row->peer_seconds_min);
             gy_json_put_real(w, "ratio", row->ratio);
             gy_json_put_real(w, "difference", row->difference);
         } else {
             gy_json_put_null(w, "peer");
             gy_json_put_null(w, "peer_seconds");
+            gy_json_put_null(w, "peer_seconds_min");
             gy_json_put_null(w, "ratio");
             gy_json_put_null(w, "difference");
         }
@@ -154,6 +156,7 @@ static gy_status take_rows(const gy_bytes *src, const gy_json *j, int64_t list, 
         row.intensity = take_real(j, i, "intensity");
         row.peak_fraction = take_real(j, i, "peak_fraction");
         row.peer_seconds = take_real(j, i, "peer_seconds");
+        row.peer_seconds_min = take_real(j, i, "peer_seconds_min");
         row.ratio = take_real(j, i, "ratio");
         row.difference = take_real(j, i, "difference");
         if (!row.kernel[0] || !(row.seconds > 0))

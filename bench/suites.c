@@ -157,6 +157,7 @@ static gy_status run_peers(run *r, ours *o, const bench_task *t, bench_row *row,
             put_times(row, &times[0]);
             snprintf(row->peer, sizeof row->peer, "%s", p->name);
             row->peer_seconds = times[1].median;
+            row->peer_seconds_min = times[1].min;
             row->ratio = row->peer_seconds / row->seconds;
             place(r, row, w);
             gy_status s = emit(r, row);
@@ -166,7 +167,7 @@ static gy_status run_peers(run *r, ours *o, const bench_task *t, bench_row *row,
         p->done(p);
     }
     row->peer[0] = '\0';
-    row->peer_seconds = row->ratio = row->difference = 0;
+    row->peer_seconds = row->peer_seconds_min = row->ratio = row->difference = 0;
     return GY_OK;
 }
 

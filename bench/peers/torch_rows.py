@@ -6,6 +6,7 @@ Activations are channels-last in memory, as Gyrus has them; weights keep PyTorch
 """
 
 import json
+import logging
 import os
 import sys
 import time
@@ -19,7 +20,9 @@ except Exception as e:  # any failure to import means that the peer is not there
     print(json.dumps({"absent": f"{sys.executable}: {type(e).__name__}: {e}"}), flush=True)
     sys.exit(0)
 
-warnings.filterwarnings("ignore")  # of beta features: nothing a reader of the rows can change
+# nothing a reader of the rows can change: beta features, CUDA that is not there
+warnings.filterwarnings("ignore")
+logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
 MODE = sys.argv[1] if len(sys.argv) > 1 else "eager"
 DTYPES = {"f32": torch.float32, "f64": torch.float64, "bf16": torch.bfloat16}
 
