@@ -134,7 +134,7 @@ gy_status bench_measure_peaks(gy_ctx *ctx, bool scaling, int tries, bench_peaks 
     int threads = gy_pool_threads(gy_ctx_pool(ctx));
     *out = (bench_peaks){0};
     find_levels(out->level_bytes);
-    double memory = fmin(fmax(4 * out->level_bytes[BENCH_L3], 32 << 20), 512 << 20);
+    double memory = fmin(fmax(4 * out->level_bytes[BENCH_L3], 64 << 20), 512 << 20);
     double most = fmax(memory, out->level_bytes[BENCH_L2] * threads);
     stream s = {.fn = bench_stream_probe(gy_ctx_isa_mask(ctx)), .memory = gy_malloc(ctx, (size_t)most)};
     if (!s.memory) return GY_ERR_NOMEM;

@@ -62,12 +62,24 @@ static bool sample_ours(void *self, int inner, double *seconds) {
     return true;
 }
 
-static const char *tier_of(const char *kernel) {
+static gy_isa tier_of(const char *kernel) {
     int64_t n;
     const gy_kernel *k = gy_kernel_table(&n);
     for (int64_t i = 0; i < n; i++)
-        if (strcmp(k[i].name, kernel) == 0) return gy_isa_name(k[i].isa);
-    return "ref";
+        if (strcmp(k[i].name, kernel) == 0) return k[i].isa;
+    return GY_ISA_REF;
+}
+
+/* The best tier among the plan's steps of operator `op` (GY_OP_NONE: of all steps). */
+static const char *plan_tier(const gy_plan *p, gy_op_id op) {
+    gy_isa best = GY_ISA_REF;
+    int64_t steps = gy_plan_report(p).steps;
+    for (int64_t i = 0; i < steps; i++) {
+        gy_plan_step_info s = gy_plan_step(p, i);
+        gy_isa tier = tier_of(s.kernel);
+        if (tier > best && (op == GY_OP_NONE || strcmp(s.op, gy_ops[op].name) == 0)) best = tier;
+    }
+    return gy_isa_name(best);
 }
 
 /* ---- rows ---- */
@@ -246,11 +258,7 @@ static gy_status run_case(run *r, const bench_case *c) {
         bench_task t;
         bench_times times;
         bool any = false;
-        int64_t steps = gy_plan_report(p).steps;
-        for (int64_t i = 0; i < steps; i++) {
-            gy_plan_step_info step = gy_plan_step(p, i);
-            if (strcmp(step.op, gy_ops[c->op].name) == 0) snprintf(row.isa, sizeof row.isa, "%s", tier_of(step.kernel));
-        }
+        snprintf(row.isa, sizeof row.isa, "%s", plan_tier(p, c->op));
         s = take_task(r, g, p, c, &t);
         if (s == GY_OK) s = gy_plan_run(p);
         if (s == GY_OK) s = run_peers(r, &o, &t, &row, work_of(&o, &t, r->options.cold), &any);
@@ -282,8 +290,7 @@ static gy_status run_model(run *r, const gy_model_def *def) {
     if (s == GY_OK) s = gy_job_compile_phase(&j, 0, false, &c);
     if (s == GY_OK) s = def->batch(&j, c.plan, 0, 0);
     if (s == GY_OK) {
-        for (int i = 0; i < GY_ISA_COUNT; i++)
-            if (gy_ctx_isa_mask(r->ctx) >> i & 1) snprintf(row.isa, sizeof row.isa, "%s", gy_isa_name((gy_isa)i));
+        snprintf(row.isa, sizeof row.isa, "%s", plan_tier(c.plan, GY_OP_NONE));
         snprintf(row.shape, sizeof row.shape, "%s batch %" PRId64, j.config_name, j.batch);
         gy_plan_set_rng(c.plan, 0, 0);
         ours o = {c.plan, NULL};
