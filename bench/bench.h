@@ -51,12 +51,14 @@ typedef struct bench_row {
     int threads, repeats;
     double seconds; /* median of the repeats */
     double seconds_min;
-    double spread;        /* (third - first quartile) / median */
-    double gflops, gbps;  /* the operator's stated work over the median */
-    double intensity;     /* operations a byte: the place on the roofline */
-    char bound[8];        /* what limits it there: "f32" (arithmetic), "L1" ... "DRAM" (bandwidth of that level) */
-    double peak_fraction; /* the time that the peaks allow / the median: max(flops / peak, bytes / bandwidth) */
-    char peer[64];        /* "" : none */
+    double spread;             /* (third - first quartile) / median */
+    double gflops, gbps;       /* the operator's stated work over the median */
+    double intensity;          /* operations a byte: the place on the roofline */
+    char bound[8];             /* what limits it there: "f32" (arithmetic), "L1" ... "DRAM" (bandwidth of that level) */
+    double peak_fraction;      /* the time that the peaks allow / the median: max(flops / peak, bytes / bandwidth) */
+    double bandwidth_fraction; /* bytes / bandwidth of the level / the median, whatever the bound: for streaming work
+                                  whose stated operations (an exponential counts as many) are not its limit */
+    char peer[64];             /* "" : none */
     double peer_seconds_min;
     double peer_seconds, ratio; /* medians; ratio = peer_seconds / seconds: above 1, ours is faster */
     double difference;          /* largest |ours - peer's| / largest |peer's| */

@@ -136,8 +136,9 @@ static gy_status put_peaks(gy_report *page, const bench_report *r, const char *c
 }
 
 static gy_status put_rows(gy_report *page, const bench_report *r, const char *command) {
-    static const char *const columns[] = {"kernel", "shape",   "dtype", "isa",  "ms",      "spread %", "GFLOP/s",
-                                          "GB/s",   "of peak", "bound", "peer", "peer ms", "ratio",    "difference"};
+    static const char *const columns[] = {"kernel",   "shape",   "dtype",   "isa",     "ms",
+                                          "spread %", "GFLOP/s", "GB/s",    "of peak", "of bandwidth",
+                                          "bound",    "peer",    "peer ms", "ratio",   "difference"};
     enum { N = sizeof columns / sizeof *columns };
     table t;
     gy_status s = GY_ERR_NOMEM;
@@ -153,6 +154,7 @@ static gy_status put_rows(gy_report *page, const bench_report *r, const char *co
             cell(&t, "%.1f", row->gflops);
             cell(&t, "%.1f", row->gbps);
             cell(&t, "%.2f", row->peak_fraction);
+            cell(&t, "%.2f", row->bandwidth_fraction);
             cell(&t, "%s", row->bound);
             cell(&t, "%s", row->peer[0] ? row->peer : "");
             if (row->peer[0]) {
@@ -219,7 +221,10 @@ gy_status bench_page(const bench_report *r, const char *path, const char *comman
     }
     if (s == GY_OK) s = r->n ? put_rows(page, r, command) : gy_report_explain(page, "rows", "no row was measured");
     if (s == GY_OK) s = put_peers(page, r, command);
-    gy_report_term(page, "peak fraction", "the time that the measured limits allow, over the median time taken");
+    gy_report_term(page, "of peak", "the time that the measured limits allow, over the median time taken");
+    gy_report_term(page, "of bandwidth",
+                   "the time that moving the operands once takes at the bandwidth of their level, over "
+                   "the median time taken");
     gy_report_term(page, "bound", "the limit that decides: arithmetic of a type, or bandwidth of a cache level");
     gy_report_term(page, "ratio", "the peer's time over ours");
     gy_status written = gy_report_write(page, path);

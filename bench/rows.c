@@ -46,6 +46,7 @@ static void put_rows(gy_json_writer *w, const char *key, const bench_report *r) 
         gy_json_put_real(w, "intensity", row->intensity);
         gy_json_put_string(w, "bound", row->bound);
         gy_json_put_real(w, "peak_fraction", row->peak_fraction);
+        gy_json_put_real(w, "bandwidth_fraction", row->bandwidth_fraction);
         if (row->peer[0]) {
             gy_json_put_string(w, "peer", row->peer);
             gy_json_put_real(w, "peer_seconds", row->peer_seconds);
@@ -155,6 +156,7 @@ static gy_status take_rows(const gy_bytes *src, const gy_json *j, int64_t list, 
         row.gbps = take_real(j, i, "gbps");
         row.intensity = take_real(j, i, "intensity");
         row.peak_fraction = take_real(j, i, "peak_fraction");
+        row.bandwidth_fraction = take_real(j, i, "bandwidth_fraction");
         row.peer_seconds = take_real(j, i, "peer_seconds");
         row.peer_seconds_min = take_real(j, i, "peer_seconds_min");
         row.ratio = take_real(j, i, "ratio");

@@ -108,8 +108,8 @@ static work work_of(const ours *o, const bench_task *t, bool cold) {
             w.flops += step.flops;
             w.bytes += step.bytes;
         }
-        w.held = w.bytes;
     }
+    if (w.bytes > 0) w.held = fmin(w.held, w.bytes); /* a gather touches few rows of its table */
     if (cold) w.held = INFINITY;
     return w;
 }
@@ -127,6 +127,7 @@ static void place(const run *r, bench_row *row, work w) {
     row->gbps = w.bytes / row->seconds * 1e-9;
     row->intensity = w.bytes > 0 ? w.flops / w.bytes : 0;
     row->peak_fraction = fmax(arithmetic, moving) / row->seconds;
+    row->bandwidth_fraction = moving / row->seconds;
     snprintf(row->bound, sizeof row->bound, "%s",
              arithmetic > moving ? bench_unit_names[unit] : bench_level_names[level]);
 }
