@@ -1,45 +1,120 @@
-/* bench.h: how kernels and the machine are timed.
+/* bench.h: how the machine, the kernels and their peers are timed.
  *
  * A benchmark is a small graph of one operator, compiled and run like any model, so that what is timed is what users
- * get: the kernel that dispatch chose, with the plan's threads. */
+ * get: the kernel that dispatch chose, with the plan's threads. A peer is another library that computes the same from
+ * the same inputs; its result is compared with ours before its time counts, and both are timed in turns (A B A B), so
+ * that what the machine does meanwhile meets both. No peer is linked, and none is needed.
+ *
+ *   probes.c  loops that reach the machine's limits      suites.c  runs the cases
+ *   peaks.c   measures them                              peers.c, onednn.c, child.c  the peers
+ *   cases.c   the lists of shapes                        rows.c, page.c  JSON, comparison, HTML */
 #ifndef GY_BENCH_H
 #define GY_BENCH_H
 
 #include "../core/gyrus.h"
 
-/* What this machine can do at most with the context's threads and instruction set, measured. */
-enum { BENCH_SETS = 4 };
+double bench_now(void); /* seconds, monotonic */
+
+/* ---- the machine ---- */
+
+typedef enum bench_unit { BENCH_F32, BENCH_F64, BENCH_BF16, BENCH_INT8, BENCH_UNITS } bench_unit;
+typedef enum bench_level { BENCH_L1, BENCH_L2, BENCH_L3, BENCH_DRAM, BENCH_LEVELS } bench_level;
+extern const char *const bench_unit_names[BENCH_UNITS];
+extern const char *const bench_level_names[BENCH_LEVELS];
+
+/* The most that a count of threads reached. */
+typedef struct bench_peak {
+    int threads;
+    double gflops[BENCH_UNITS];                    /* multiply-adds are 2; 0: no such instruction in use */
+    double read[BENCH_LEVELS], copy[BENCH_LEVELS]; /* 1e9 bytes a second; a copy counts both directions */
+} bench_peak;
+
+enum { BENCH_COUNTS = 10 };
 typedef struct bench_peaks {
-    double gflops; /* f32 fused multiply-adds (2 operations each) from registers; plain C: multiply and add */
-    double gbps;   /* main memory: a = b + s c, 3 arrays moved, in 1e9 bytes a second */
-    /* the same over growing working sets, from the inner caches to main memory */
-    struct {
-        double bytes, gbps;
-    } set[BENCH_SETS];
+    double gflops, gbps;              /* in short: f32, and copying in main memory, with all threads */
+    double level_bytes[BENCH_LEVELS]; /* L1 and L2 of one thread, L3 in all; DRAM infinite */
+    int n;                            /* counts measured; the last is all threads of the context */
+    bench_peak count[BENCH_COUNTS];
 } bench_peaks;
-/* The bandwidth that work over so many bytes can have: that of the smallest measured set that holds them. */
-double bench_bandwidth(const bench_peaks *p, double bytes);
-/* About 0.3 s. */
-gy_status bench_measure_peaks(gy_ctx *ctx, bench_peaks *out) GY_MUST_CHECK;
+/* With the context's instruction sets. `scaling`: for 1, 2, 4, ... threads, else for all threads alone. Each loop runs
+ * `tries` times; 8 tries take about 0.6 s a count. */
+gy_status bench_measure_peaks(gy_ctx *ctx, bool scaling, int tries, bench_peaks *out) GY_MUST_CHECK;
+const bench_peak *bench_peak_all(const bench_peaks *p);
+/* The innermost level that holds so many bytes, all threads together. */
+bench_level bench_level_of(const bench_peaks *p, double bytes);
+
+/* ---- rows ---- */
 
 typedef struct bench_row {
     char kernel[48], shape[96], dtype[8];
-    const char *isa; /* tier of the kernel that ran */
-    int threads;
+    char isa[16]; /* tier of the kernel that ran */
+    int threads, repeats;
     double seconds; /* median of the repeats */
     double seconds_min;
-    double gflops, gbps;  /* the operator's stated work over the median */
-    double peak_fraction; /* the time that the peaks allow / the median: max(flops / peak, bytes / bandwidth);
-                              above 1 where reading alone is faster than the triad, or caches hold more than assumed */
-    int repeats;
+    double spread;             /* (third - first quartile) / median */
+    double gflops, gbps;       /* the operator's stated work over the median */
+    double intensity;          /* operations a byte: the place on the roofline */
+    char bound[8];             /* what limits it there: "f32" (arithmetic), "L1" ... "DRAM" (bandwidth of that level) */
+    double peak_fraction;      /* the time that the peaks allow / the median: max(flops / peak, bytes / bandwidth) */
+    double bandwidth_fraction; /* bytes / bandwidth of the level / the median, whatever the bound: for streaming work
+                                  whose stated operations (an exponential counts as many) are not its limit */
+    char peer[64];             /* "" : none */
+    double peer_seconds_min;
+    double peer_seconds, ratio; /* medians; ratio = peer_seconds / seconds: above 1, ours is faster */
+    double difference;          /* largest |ours - peer's| / largest |peer's| */
 } bench_row;
 
-/* Warm-up, then runs for about `budget` seconds (5 to 1000 repeats); fills the times of *row. */
-gy_status bench_time_plan(gy_plan *p, double budget, bench_row *row) GY_MUST_CHECK;
+/* The rows of a run and what is needed to read them; also the content of a saved file. */
+typedef struct bench_report {
+    gy_ctx *ctx;
+    char cpu[128], version[16];
+    int threads;
+    bool cold;
+    bench_peaks peaks;
+    int64_t n, room;
+    bench_row *row;
+    int n_peers;
+    struct {
+        char name[32], version[160]; /* version "absent: why" for those that are not there */
+    } peer[8];
+} bench_report;
+void bench_report_free(bench_report *r);
+gy_status bench_report_add(bench_report *r, const bench_row *row) GY_MUST_CHECK;
+/* The rows as a JSON array, the contract of `gyrus bench --json`; text is gy_malloc'd. */
+gy_status bench_rows_json(const bench_report *r, char **text, size_t *n) GY_MUST_CHECK;
+/* The whole report as a JSON object: version, cpu, threads, caches, peaks, peers, rows. */
+gy_status bench_save(const bench_report *r, const char *path) GY_MUST_CHECK;
+/* Reads what bench_save wrote, or an array of rows alone. */
+gy_status bench_load(gy_ctx *ctx, const char *path, bench_report *out) GY_MUST_CHECK;
+/* One HTML page: peaks, rooflines, a table a suite's worth of rows, peers. */
+gy_status bench_page(const bench_report *r, const char *path, const char *command) GY_MUST_CHECK;
 
-/* Calls `sink` for each row of a suite ("matmul", ...; NULL: all). GY_ERR_USAGE for an unknown suite. */
-gy_status bench_run(gy_ctx *ctx, const char *suite, const bench_peaks *peaks,
-                    void (*sink)(void *user, const bench_row *row), void *user) GY_MUST_CHECK;
+/* The rows of `now` whose kernel, shape, dtype and threads `before` has too, and how much longer they took. A row that
+ * stands several times (once a peer) counts with its fastest. */
+typedef struct bench_change {
+    const bench_row *before, *now;
+    double slower; /* now / before - 1 of the fastest repeats */
+} bench_change;
+/* change has room for now->n; returns how many. */
+int64_t bench_compare(const bench_report *before, const bench_report *now, bench_change *change);
+
+/* ---- running ---- */
+
+typedef struct bench_options {
+    bool quick;        /* the short list, few repeats */
+    bool cold;         /* caches emptied before each run */
+    bool peers;        /* time every peer that is found */
+    double budget;     /* seconds for each side of a row; 0: 0.15 (0.02 if quick) */
+    const char *match; /* only rows with this text in "kernel shape dtype"; NULL: all */
+} bench_options;
+
 extern const char *const bench_suites[]; /* NULL-terminated */
+
+/* Measures peaks and rows of the suites named (NULL-terminated; an empty list: all), calling `sink` after each row and
+ * `note` for what is left out. GY_ERR_USAGE for an unknown suite. The report must be all zero; free it in every case.
+ */
+gy_status bench_run(gy_ctx *ctx, const char *const *suites, bench_options options, bench_report *out,
+                    void (*sink)(void *user, const bench_report *r, const bench_row *row),
+                    void (*note)(void *user, const char *text), void *user) GY_MUST_CHECK;
 
 #endif

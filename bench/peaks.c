@@ -1,168 +1,167 @@
-/* What the machine can do at most: two probes.
+/* What the machine can do at most, by the loops of probes.c: each runs on 1, 2, 4, ... and all threads of the pool,
+ * each thread on memory of its own, and the best of several runs counts, for a peak is a limit.
  *
- * Arithmetic: independent fused multiply-adds on registers. A unit has a latency of 4 to 5 cycles and two ports, so
- * 12 accumulators keep it full; every value stays finite because x -> 0.999 x + 0.001 converges.
- * Bandwidth: a = b + s c (McCalpin's STREAM triad) over three arrays of 32 MiB, beyond most last-level caches;
- * the write-allocate traffic is not counted, as in STREAM. Smaller arrays give the caches' bandwidth, with which work
- * on small operands is compared. */
-#include "bench.h"
+ * The working sets: half of a thread's first and second level cache, half of the last level shared by the threads, and
+ * four times the last level for memory. A copy counts the bytes read and written, and not the line that a plain store
+ * fetches first; for sets beyond the caches, stores that bypass them are tried too and the faster counts. */
+#include "probes.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
-enum { ACCUMULATORS = 12, ROUNDS = 400000, TRIAD = 8 << 20 };
-
-static double now(void) {
+double bench_now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Each probe does ROUNDS * ACCUMULATORS multiply-adds of `width` lanes and returns a sum, so that nothing is
- * optimised away. */
-static float probe_plain(void) {
-    float x[ACCUMULATORS], sum = 0;
-    for (int i = 0; i < ACCUMULATORS; i++) x[i] = (float)i;
-    for (int r = 0; r < ROUNDS; r++)
-        for (int i = 0; i < ACCUMULATORS; i++) x[i] = x[i] * 0.999f + 0.001f;
-    for (int i = 0; i < ACCUMULATORS; i++) sum += x[i];
-    return sum;
-}
-
-#ifdef GY_X86
-#include <immintrin.h>
-
-__attribute__((target("avx2,fma"))) static float probe_avx2(void) {
-    __m256 x[ACCUMULATORS], a = _mm256_set1_ps(0.999f), b = _mm256_set1_ps(0.001f);
-    for (int i = 0; i < ACCUMULATORS; i++) x[i] = _mm256_set1_ps((float)i);
-    for (int r = 0; r < ROUNDS; r++) {
-#pragma GCC unroll 12
-        for (int i = 0; i < ACCUMULATORS; i++) x[i] = _mm256_fmadd_ps(x[i], a, b);
+/* Size of cpu0's data or unified cache of a level by sysfs, which knows what a virtual machine was given; 0: unknown.
+ */
+static double cache_bytes(int level) {
+    for (int i = 0; i < 8; i++) {
+        static const char *const items[] = {"level", "type", "size"};
+        char path[96], text[3][32] = {"", "", ""};
+        for (int k = 0; k < 3; k++) {
+            snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%d/%s", i, items[k]);
+            FILE *f = fopen(path, "r");
+            if (f && !fgets(text[k], sizeof text[k], f)) text[k][0] = '\0';
+            if (f) fclose(f);
+        }
+        if (text[0][0] != '0' + level || strncmp(text[1], "Instruction", 11) == 0) continue;
+        return atof(text[2]) * (strchr(text[2], 'M') ? 1048576.0 : strchr(text[2], 'K') ? 1024.0 : 1.0);
     }
-    __m256 sum = x[0];
-    for (int i = 1; i < ACCUMULATORS; i++) sum = _mm256_add_ps(sum, x[i]);
-    return _mm256_cvtss_f32(sum);
+    return 0;
 }
 
-__attribute__((target("avx512f"))) static float probe_avx512(void) {
-    __m512 x[ACCUMULATORS], a = _mm512_set1_ps(0.999f), b = _mm512_set1_ps(0.001f);
-    for (int i = 0; i < ACCUMULATORS; i++) x[i] = _mm512_set1_ps((float)i);
-    for (int r = 0; r < ROUNDS; r++) {
-#pragma GCC unroll 12
-        for (int i = 0; i < ACCUMULATORS; i++) x[i] = _mm512_fmadd_ps(x[i], a, b);
-    }
-    __m512 sum = x[0];
-    for (int i = 1; i < ACCUMULATORS; i++) sum = _mm512_add_ps(sum, x[i]);
-    return _mm512_cvtss_f32(sum);
+static void find_levels(double bytes[BENCH_LEVELS]) {
+    for (int l = BENCH_L1; l <= BENCH_L3; l++) bytes[l] = cache_bytes(l + 1);
+    /* sizes that hold nearly everywhere, where they are hidden */
+    if (bytes[BENCH_L1] <= 0) bytes[BENCH_L1] = 32 << 10;
+    if (bytes[BENCH_L2] <= bytes[BENCH_L1]) bytes[BENCH_L2] = 256 << 10;
+    if (bytes[BENCH_L3] <= bytes[BENCH_L2]) bytes[BENCH_L3] = 8 * bytes[BENCH_L2];
+    bytes[BENCH_DRAM] = INFINITY;
 }
-#endif
+
+/* ---- arithmetic ---- */
 
 typedef struct arithmetic {
-    float (*probe)(void);
-    volatile float result[1024]; /* one a thread */
+    bench_arithmetic probe;
+    int64_t rounds;
+    volatile float result[64]; /* of tile mod 64: only to be written somewhere */
 } arithmetic;
 
-static void run_probe(void *arg, int64_t tile, int worker) {
+static void run_arithmetic(void *arg, int64_t tile, int worker) {
     (void)worker;
     arithmetic *a = arg;
-    a->result[tile] = a->probe();
+    a->result[tile % 64] = a->probe.run(a->rounds);
 }
 
-static double measure_gflops(gy_ctx *ctx) {
-    arithmetic a = {.probe = probe_plain};
-    double lanes = 1, best = INFINITY;
-#ifdef GY_X86
-    uint64_t mask = gy_ctx_isa_mask(ctx);
-    if (mask >> GY_ISA_AVX2 & 1) a.probe = probe_avx2, lanes = 8;
-    if (mask >> GY_ISA_AVX512 & 1) a.probe = probe_avx512, lanes = 16;
-#endif
-    int threads = gy_pool_threads(gy_ctx_pool(ctx));
-    for (int i = 0; i < 8; i++) {
-        double t0 = now();
-        gy_par(gy_ctx_pool(ctx), threads, run_probe, &a);
-        best = fmin(best, now() - t0);
+static double measure_arithmetic(gy_ctx *ctx, bench_unit unit, int threads, int tries) {
+    arithmetic a = {.probe = bench_arithmetic_probe(unit, gy_ctx_isa_mask(ctx)), .rounds = 1000};
+    double best = INFINITY;
+    if (!a.probe.run) return 0;
+    run_arithmetic(&a, 0, 0);
+    double t0 = bench_now();
+    run_arithmetic(&a, 0, 0);
+    a.rounds = (int64_t)(1000 * fmin(1e4, fmax(1, 3e-3 / fmax(bench_now() - t0, 1e-7)))); /* about 3 ms */
+    for (int i = 0; i < tries; i++) {
+        t0 = bench_now();
+        gy_par(gy_ctx_pool(ctx), threads, run_arithmetic, &a);
+        best = fmin(best, bench_now() - t0);
     }
-    return 2.0 * lanes * ACCUMULATORS * ROUNDS * threads / best * 1e-9;
+    return a.probe.flops * (double)a.rounds * threads / best * 1e-9;
 }
 
 /* ---- bandwidth ---- */
 
-typedef void (*triad_fn)(float *a, const float *b, const float *c, int64_t n);
+typedef enum stream_kind { READ, COPY, COPY_PAST } stream_kind;
 
-static void triad_plain(float *restrict a, const float *restrict b, const float *restrict c, int64_t n) {
-    for (int64_t i = 0; i < n; i++) a[i] = b[i] + 0.5f * c[i];
-}
-
-#ifdef GY_X86
-/* n is a multiple of 16 and the arrays are 64-byte aligned. */
-__attribute__((target("avx2,fma"))) static void triad_avx2(float *a, const float *b, const float *c, int64_t n) {
-    __m256 s = _mm256_set1_ps(0.5f);
-    for (int64_t i = 0; i < n; i += 8)
-        _mm256_store_ps(a + i, _mm256_fmadd_ps(s, _mm256_load_ps(c + i), _mm256_load_ps(b + i)));
-}
-
-__attribute__((target("avx512f"))) static void triad_avx512(float *a, const float *b, const float *c, int64_t n) {
-    __m512 s = _mm512_set1_ps(0.5f);
-    for (int64_t i = 0; i < n; i += 16)
-        _mm512_store_ps(a + i, _mm512_fmadd_ps(s, _mm512_load_ps(c + i), _mm512_load_ps(b + i)));
-}
-#endif
-
-/* Each thread owns a slice and goes over it `passes` times, so that its part stays in its own caches. */
-typedef struct triad {
-    float *a, *b, *c;
+/* Tile t owns bytes [t slice, (t + 1) slice) of memory and goes over them `passes` times. */
+typedef struct stream {
+    bench_streams fn;
+    stream_kind kind;
+    char *memory;
     int64_t slice, passes;
-    triad_fn fn;
-} triad;
+    volatile uint64_t result[64];
+} stream;
 
-static void run_triad(void *arg, int64_t tile, int worker) {
+static void run_stream(void *arg, int64_t tile, int worker) {
     (void)worker;
-    const triad *t = arg;
-    int64_t at = tile * t->slice;
-    for (int64_t k = 0; k < t->passes; k++) t->fn(t->a + at, t->b + at, t->c + at, t->slice);
-}
-
-static gy_status measure_gbps(gy_ctx *ctx, bench_peaks *out) {
-    int threads = gy_pool_threads(gy_ctx_pool(ctx));
-    int64_t most = ((int64_t)TRIAD + threads * 16) & ~INT64_C(15);
-    size_t bytes = (size_t)most * sizeof(float);
-    triad t = {gy_malloc(ctx, bytes), gy_malloc(ctx, bytes), gy_malloc(ctx, bytes), 0, 0, triad_plain};
-    gy_status s = t.a && t.b && t.c ? GY_OK : GY_ERR_NOMEM;
-#ifdef GY_X86
-    uint64_t mask = gy_ctx_isa_mask(ctx);
-    if (mask >> GY_ISA_AVX2 & 1) t.fn = triad_avx2;
-    if (mask >> GY_ISA_AVX512 & 1) t.fn = triad_avx512;
-#endif
-    for (int64_t i = 0; s == GY_OK && i < most; i++) t.a[i] = t.b[i] = t.c[i] = 1;
-    for (int k = 0; s == GY_OK && k < BENCH_SETS; k++) {
-        /* 3 x 32 KiB a thread (inner caches), 3 x 1 MiB a thread, 3 x 8 MiB and 3 x 32 MiB (memory) in all */
-        int64_t each = k == 0 ? 8 << 10 : k == 1 ? 256 << 10 : (k == 2 ? TRIAD / 4 : TRIAD) / threads;
-        if (each > TRIAD / threads) each = TRIAD / threads;
-        t.slice = each & ~INT64_C(15);
-        t.passes = TRIAD / (t.slice * threads);
-        double best = INFINITY, moved = 3.0 * 4.0 * (double)(t.slice * threads);
-        for (int i = 0; i < 6; i++) {
-            double t0 = now();
-            gy_par(gy_ctx_pool(ctx), threads, run_triad, &t);
-            best = fmin(best, now() - t0);
+    stream *s = arg;
+    char *mine = s->memory + tile * s->slice;
+    int64_t half = s->slice / 2;
+    uint64_t seen = 0;
+    for (int64_t k = 0; k < s->passes; k++) switch (s->kind) {
+        case READ: seen |= s->fn.read(mine, s->slice); break;
+        case COPY: s->fn.copy(mine + half, mine, half); break;
+        case COPY_PAST: s->fn.copy_past(mine + half, mine, half); break;
         }
-        out->set[k].bytes = moved;
-        out->set[k].gbps = moved * (double)t.passes / best * 1e-9;
+    s->result[tile % 64] = seen;
+}
+
+/* 1e9 bytes a second over a set of `bytes` in all. */
+static double measure_stream(gy_ctx *ctx, stream *s, stream_kind kind, double bytes, int threads, int tries) {
+    double best = INFINITY;
+    s->kind = kind;
+    s->slice = (int64_t)(bytes / threads) / 1024 * 1024;
+    double moved = (double)(s->slice * threads);
+    s->passes = (int64_t)fmax(1, 64e6 / moved);
+    for (int i = 0; i < tries; i++) {
+        double t0 = bench_now();
+        gy_par(gy_ctx_pool(ctx), threads, run_stream, s);
+        best = fmin(best, bench_now() - t0);
     }
-    out->gbps = out->set[BENCH_SETS - 1].gbps;
-    gy_free(ctx, t.a);
-    gy_free(ctx, t.b);
-    gy_free(ctx, t.c);
-    return s;
+    return moved * (double)s->passes / best * 1e-9;
 }
 
-double bench_bandwidth(const bench_peaks *p, double bytes) {
-    int k = 0;
-    while (k + 1 < BENCH_SETS && bytes > p->set[k].bytes) k++;
-    return p->set[k].gbps;
+static void measure(gy_ctx *ctx, stream *s, const bench_peaks *p, double memory, int tries, bench_peak *out) {
+    *out = (bench_peak){.threads = out->threads};
+    for (int u = 0; u < BENCH_UNITS; u++) out->gflops[u] = measure_arithmetic(ctx, (bench_unit)u, out->threads, tries);
+    for (int l = 0; l < BENCH_LEVELS; l++) {
+        double bytes = p->level_bytes[l] / 2 * (l <= BENCH_L2 ? out->threads : 1);
+        if (l == BENCH_DRAM) bytes = memory;
+        out->read[l] = measure_stream(ctx, s, READ, bytes, out->threads, tries);
+        out->copy[l] = measure_stream(ctx, s, COPY, bytes, out->threads, tries);
+        if (l == BENCH_DRAM && s->fn.copy_past)
+            out->copy[l] = fmax(out->copy[l], measure_stream(ctx, s, COPY_PAST, bytes, out->threads, tries));
+    }
 }
 
-gy_status bench_measure_peaks(gy_ctx *ctx, bench_peaks *out) {
-    out->gflops = measure_gflops(ctx);
-    return measure_gbps(ctx, out);
+gy_status bench_measure_peaks(gy_ctx *ctx, bool scaling, int tries, bench_peaks *out) {
+    int threads = gy_pool_threads(gy_ctx_pool(ctx));
+    *out = (bench_peaks){0};
+    find_levels(out->level_bytes);
+    double memory = fmin(fmax(4 * out->level_bytes[BENCH_L3], 64 << 20), 512 << 20);
+    double most = fmax(memory, out->level_bytes[BENCH_L2] * threads);
+    stream s = {.fn = bench_stream_probe(gy_ctx_isa_mask(ctx)), .memory = gy_malloc(ctx, (size_t)most)};
+    if (!s.memory) return GY_ERR_NOMEM;
+    memset(s.memory, 1, (size_t)most);
+    for (int t = scaling ? 1 : threads; out->n < BENCH_COUNTS; t = 2 * t < threads ? 2 * t : threads) {
+        if (out->n == BENCH_COUNTS - 1) t = threads;
+        out->count[out->n].threads = t;
+        measure(ctx, &s, out, memory, tries, &out->count[out->n++]);
+        if (t == threads) break;
+    }
+    gy_free(ctx, s.memory);
+    const bench_peak *all = bench_peak_all(out);
+    out->gflops = all->gflops[BENCH_F32];
+    out->gbps = all->copy[BENCH_DRAM];
+    return GY_OK;
 }
+
+const bench_peak *bench_peak_all(const bench_peaks *p) {
+    return &p->count[p->n - 1];
+}
+
+bench_level bench_level_of(const bench_peaks *p, double bytes) {
+    int threads = bench_peak_all(p)->threads;
+    if (bytes <= p->level_bytes[BENCH_L1] * threads) return BENCH_L1;
+    if (bytes <= p->level_bytes[BENCH_L2] * threads) return BENCH_L2;
+    return bytes <= p->level_bytes[BENCH_L3] ? BENCH_L3 : BENCH_DRAM;
+}
+
+const char *const bench_unit_names[BENCH_UNITS] = {"f32", "f64", "bf16", "int8"};
+const char *const bench_level_names[BENCH_LEVELS] = {"L1", "L2", "L3", "DRAM"};

@@ -1,275 +1,65 @@
-/* The suites: one line a benchmark. Shapes are those of the models: transformer blocks over brain patches, U-Net and
- * ResNet convolutions, voxel-wise linear maps. */
-#include "bench.h"
+/* Runs the cases: compiles each as a model would be, times it alone or in turns with every peer that offers the same,
+ * and places it under the roofline (Williams, Waterman, Patterson 2009): the time that the machine allows is the
+ * larger of operations / peak and bytes / bandwidth of the level that holds the operands. */
+#define _GNU_SOURCE
+#include "sides.h"
 
 #include "../core/op.h"
+#include "../io/bytes.h"
 #include "../kernels/kernel.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include <unistd.h>
 
-/* ---- timing ---- */
+typedef struct run {
+    gy_ctx *ctx;
+    bench_options options;
+    bench_timing timing;
+    bench_report *report;
+    bench_peers peers;
+    void (*sink)(void *user, const bench_report *r, const bench_row *row);
+    void (*note)(void *user, const char *text);
+    void *user;
+} run;
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+static void note(run *r, const char *fmt, ...) GY_PRINTF(2, 3);
+static void note(run *r, const char *fmt, ...) {
+    char text[512];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    if (r->note) r->note(r->user, text);
 }
 
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
+/* ---- our side ---- */
 
-gy_status bench_time_plan(gy_plan *p, double budget, bench_row *row) {
-    enum { MIN = 5, MAX = 1000 };
-    double t[MAX], begin = now();
-    int n = 0;
-    for (int warm = 0; warm < 100 && (warm == 0 || now() - begin < 0.1 * budget); warm++) {
-        gy_status s = gy_plan_run(p);
-        if (s != GY_OK) return s;
+typedef struct ours {
+    gy_plan *plan;
+    const char *step; /* the operator whose steps count; NULL: the whole run */
+} ours;
+
+static double step_seconds(const ours *o) {
+    double sum = 0;
+    int64_t n = gy_plan_report(o->plan).steps;
+    for (int64_t i = 0; i < n; i++) {
+        gy_plan_step_info step = gy_plan_step(o->plan, i);
+        if (strcmp(step.op, o->step) == 0) sum += step.seconds;
     }
-    begin = now();
-    /* at least MIN repeats, unless a single run takes far longer than all should */
-    while (n < MAX && (n == 0 || now() - begin < (n < MIN ? 5 * budget : budget))) {
-        double t0 = now();
-        gy_status s = gy_plan_run(p);
-        if (s != GY_OK) return s;
-        t[n++] = now() - t0;
-    }
-    qsort(t, (size_t)n, sizeof *t, ascending);
-    row->seconds = n % 2 ? t[n / 2] : 0.5 * (t[n / 2 - 1] + t[n / 2]);
-    row->seconds_min = t[0];
-    row->repeats = n;
-    return GY_OK;
+    return sum;
 }
 
-/* ---- benchmarks ---- */
-
-typedef struct bench_case {
-    const char *suite, *name;
-    gy_op_id op; /* the operator whose kernel is reported */
-    gy_t (*build)(gy_graph *g, const int64_t *d);
-    const char *shape; /* with one %d a used number */
-    int64_t d[7];
-    double flops; /* of one multiply-add pattern that the plan's cost does not know; 0: the plan's */
-} bench_case;
-
-static gy_t in(gy_graph *g, const char *name, gy_shape s) {
-    return gy_input(g, name, GY_F32, s);
-}
-
-static gy_t matmul(gy_graph *g, const int64_t *d) {
-    return gy_matmul(in(g, "a", GY_S(d[0], d[2])), in(g, "b", GY_S(d[2], d[1])));
-}
-static gy_t matmul_nt(gy_graph *g, const int64_t *d) {
-    return gy_matmul(in(g, "a", GY_S(d[0], d[2])), in(g, "b", GY_S(d[1], d[2])), .trans_b = true);
-}
-static gy_t matmul_tn(gy_graph *g, const int64_t *d) {
-    return gy_matmul(in(g, "a", GY_S(d[2], d[0])), in(g, "b", GY_S(d[2], d[1])), .trans_a = true);
-}
-static gy_t matmul_batched(gy_graph *g, const int64_t *d) {
-    return gy_matmul(in(g, "a", GY_S(d[3], d[0], d[2])), in(g, "b", GY_S(d[3], d[2], d[1])));
-}
-static gy_t linear_gelu(gy_graph *g, const int64_t *d) {
-    return gy_gelu(gy_linear(in(g, "x", GY_S(d[0], d[2])), in(g, "w", GY_S(d[1], d[2])), in(g, "b", GY_S(d[1]))));
-}
-
-/* d: batch, size, channels in, channels out, kernel, stride */
-static gy_t conv1(gy_graph *g, const int64_t *d) {
-    return gy_conv(in(g, "x", GY_S(d[0], d[1], d[2])), in(g, "w", GY_S(d[3], d[2], d[4])), GY_NONE,
-                   .stride = GY_S(d[5]), .pad = GY_S(d[4] / 2));
-}
-static gy_t conv2(gy_graph *g, const int64_t *d) {
-    return gy_conv(in(g, "x", GY_S(d[0], d[1], d[1], d[2])), in(g, "w", GY_S(d[3], d[2], d[4], d[4])), GY_NONE,
-                   .stride = GY_S(d[5]), .pad = GY_S(d[4] / 2));
-}
-static gy_t conv3(gy_graph *g, const int64_t *d) {
-    return gy_conv(in(g, "x", GY_S(d[0], d[1], d[1], d[1], d[2])), in(g, "w", GY_S(d[3], d[2], d[4], d[4], d[4])),
-                   GY_NONE, .stride = GY_S(d[5]), .pad = GY_S(d[4] / 2));
-}
-static gy_t depthwise(gy_graph *g, const int64_t *d) {
-    return gy_conv(in(g, "x", GY_S(d[0], d[1], d[1], d[2])), in(g, "w", GY_S(d[2], 1, d[4], d[4])), GY_NONE,
-                   .groups = d[2], .pad = GY_S(d[4] / 2));
-}
-static gy_t conv2_part(gy_graph *g, const int64_t *d, bool weight) {
-    gy_t x = in(g, "x", GY_S(d[0], d[1], d[1], d[2])), w = in(g, "w", GY_S(d[3], d[2], d[4], d[4])), grad;
-    gy_t y = gy_conv(x, w, GY_NONE, .stride = GY_S(d[5]), .pad = GY_S(d[4] / 2));
-    gy_grad(y, in(g, "ct", gy_shape_of(y)), 1, weight ? &w : &x, &grad);
-    return grad;
-}
-static gy_t conv2_dx(gy_graph *g, const int64_t *d) {
-    return conv2_part(g, d, false);
-}
-static gy_t conv2_dw(gy_graph *g, const int64_t *d) {
-    return conv2_part(g, d, true);
-}
-
-/* d: batch, queries, heads, head width, keys */
-static gy_t attention(gy_graph *g, const int64_t *d) {
-    return gy_attention(in(g, "q", GY_S(d[0], d[1], d[2], d[3])), in(g, "k", GY_S(d[0], d[4], d[2], d[3])),
-                        in(g, "v", GY_S(d[0], d[4], d[2], d[3])));
-}
-static gy_t attention_causal(gy_graph *g, const int64_t *d) {
-    return gy_attention(in(g, "q", GY_S(d[0], d[1], d[2], d[3])), in(g, "k", GY_S(d[0], d[4], d[2], d[3])),
-                        in(g, "v", GY_S(d[0], d[4], d[2], d[3])), .causal = true);
-}
-static gy_t attention_grad(gy_graph *g, const int64_t *d) {
-    gy_t x[3] = {in(g, "q", GY_S(d[0], d[1], d[2], d[3])), in(g, "k", GY_S(d[0], d[4], d[2], d[3])),
-                 in(g, "v", GY_S(d[0], d[4], d[2], d[3]))};
-    gy_t gx[3], y = gy_attention(x[0], x[1], x[2]);
-    gy_grad(y, in(g, "ct", gy_shape_of(y)), 3, x, gx);
-    gy_output(gx[1], "dk");
-    gy_output(gx[2], "dv");
-    return gx[0];
-}
-
-/* d: rows, features (batch, size, features, groups for groupnorm) */
-static gy_t layernorm(gy_graph *g, const int64_t *d) {
-    return gy_layernorm(in(g, "x", GY_S(d[0], d[1])), in(g, "gamma", GY_S(d[1])), in(g, "beta", GY_S(d[1])));
-}
-static gy_t layernorm_grad(gy_graph *g, const int64_t *d) {
-    gy_t x[3] = {in(g, "x", GY_S(d[0], d[1])), in(g, "gamma", GY_S(d[1])), in(g, "beta", GY_S(d[1]))}, gx[3];
-    gy_grad(gy_layernorm(x[0], x[1], x[2]), in(g, "ct", GY_S(d[0], d[1])), 3, x, gx);
-    gy_output(gx[1], "dgamma");
-    gy_output(gx[2], "dbeta");
-    return gx[0];
-}
-static gy_t rmsnorm(gy_graph *g, const int64_t *d) {
-    return gy_rmsnorm(in(g, "x", GY_S(d[0], d[1])), in(g, "gamma", GY_S(d[1])));
-}
-static gy_t groupnorm(gy_graph *g, const int64_t *d) {
-    return gy_groupnorm(in(g, "x", GY_S(d[0], d[1], d[1], d[2])), in(g, "gamma", GY_S(d[2])), in(g, "beta", GY_S(d[2])),
-                        .groups = d[3]);
-}
-static gy_t batchnorm(gy_graph *g, const int64_t *d) {
-    return gy_batchnorm(in(g, "x", GY_S(d[0], d[1])), in(g, "gamma", GY_S(d[1])), in(g, "beta", GY_S(d[1])));
-}
-static gy_t softmax(gy_graph *g, const int64_t *d) {
-    return gy_softmax(in(g, "x", GY_S(d[0], d[1])), -1);
-}
-static gy_t log_softmax(gy_graph *g, const int64_t *d) {
-    return gy_log_softmax(in(g, "x", GY_S(d[0], d[1])), -1);
-}
-static gy_t cross_entropy(gy_graph *g, const int64_t *d) {
-    return gy_cross_entropy(in(g, "x", GY_S(d[0], d[1])), gy_input(g, "target", GY_I64, GY_S(d[0])));
-}
-
-static gy_t add(gy_graph *g, const int64_t *d) {
-    return gy_add(in(g, "a", GY_S(d[0])), in(g, "b", GY_S(d[0])));
-}
-static gy_t mul_row(gy_graph *g, const int64_t *d) {
-    return gy_mul(in(g, "a", GY_S(d[0], d[1])), in(g, "b", GY_S(d[1])));
-}
-static gy_t expo(gy_graph *g, const int64_t *d) {
-    return gy_exp(in(g, "x", GY_S(d[0])));
-}
-static gy_t tanhyp(gy_graph *g, const int64_t *d) {
-    return gy_tanh(in(g, "x", GY_S(d[0])));
-}
-static gy_t gelu(gy_graph *g, const int64_t *d) {
-    return gy_gelu(in(g, "x", GY_S(d[0])));
-}
-static gy_t chain(gy_graph *g, const int64_t *d) {
-    gy_t x = in(g, "x", GY_S(d[0])), y = in(g, "y", GY_S(d[0]));
-    return gy_mul(gy_sigmoid(gy_add(gy_mul(x, y), x)), y);
-}
-static gy_t sum_all(gy_graph *g, const int64_t *d) {
-    return gy_sum(in(g, "x", GY_S(d[0], d[1])), GY_ALL);
-}
-static gy_t sum_rows(gy_graph *g, const int64_t *d) {
-    return gy_sum(in(g, "x", GY_S(d[0], d[1])), GY_AXES(1));
-}
-static gy_t sum_columns(gy_graph *g, const int64_t *d) {
-    return gy_sum(in(g, "x", GY_S(d[0], d[1])), GY_AXES(0));
-}
-static gy_t max_rows(gy_graph *g, const int64_t *d) {
-    return gy_max(in(g, "x", GY_S(d[0], d[1])), GY_AXES(1));
-}
-
-static gy_t sgd(gy_graph *g, const int64_t *d) {
-    gy_t y = gy_sgd(in(g, "p", GY_S(d[0])), in(g, "m", GY_S(d[0])), in(g, "g", GY_S(d[0])), in(g, "rate", GY_S0),
-                    GY_NONE, ((gy_update_attr){.beta1 = 0.9}));
-    gy_output(gy_out(y, 1), "m1");
-    return y;
-}
-static gy_t adamw(gy_graph *g, const int64_t *d) {
-    gy_t y =
-        gy_adam(in(g, "p", GY_S(d[0])), in(g, "m", GY_S(d[0])), in(g, "v", GY_S(d[0])), in(g, "g", GY_S(d[0])),
-                in(g, "rate", GY_S0), in(g, "step", GY_S0), GY_NONE,
-                ((gy_update_attr){.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.01, .decoupled = 1}));
-    gy_output(gy_out(y, 1), "m1");
-    gy_output(gy_out(y, 2), "v1");
-    return y;
-}
-
-static const bench_case cases[] = {
-    {"matmul", "matmul", GY_OP_matmul, matmul, "%d x %d x %d", {256, 256, 256}},
-    {"matmul", "matmul", GY_OP_matmul, matmul, "%d x %d x %d", {1024, 1024, 1024}},
-    {"matmul", "matmul_nt", GY_OP_matmul, matmul_nt, "%d x %d x %d", {1024, 1024, 1024}},
-    {"matmul", "matmul_tn", GY_OP_matmul, matmul_tn, "%d x %d x %d", {1024, 1024, 1024}},
-    {"matmul", "matmul", GY_OP_matmul, matmul, "%d x %d x %d", {1, 4096, 4096}},
-    {"matmul", "matmul", GY_OP_matmul, matmul, "%d x %d x %d", {64, 8, 15724}},
-    {"matmul", "matmul_batched", GY_OP_matmul, matmul_batched, "%d x %d x %d, batch %d", {197, 197, 64, 48}},
-    {"matmul", "linear+gelu", GY_OP_matmul, linear_gelu, "%d x %d x %d", {788, 3072, 768}},
-    {"conv", "conv1d", GY_OP_conv, conv1, "b%d t%d c%d->%d k%d s%d", {16, 512, 64, 64, 7, 1}},
-    {"conv", "conv2d", GY_OP_conv, conv2, "b%d hw%d c%d->%d k%d s%d", {1, 56, 64, 64, 3, 1}},
-    {"conv", "conv2d", GY_OP_conv, conv2, "b%d hw%d c%d->%d k%d s%d", {1, 32, 320, 320, 3, 1}},
-    {"conv", "conv2d", GY_OP_conv, conv2, "b%d hw%d c%d->%d k%d s%d", {1, 224, 3, 64, 7, 2}},
-    {"conv", "conv2d_dx", GY_OP_conv_dx, conv2_dx, "b%d hw%d c%d->%d k%d s%d", {1, 56, 64, 64, 3, 1}},
-    {"conv", "conv2d_dw", GY_OP_conv_dw, conv2_dw, "b%d hw%d c%d->%d k%d s%d", {1, 56, 64, 64, 3, 1}},
-    {"conv", "conv3d", GY_OP_conv, conv3, "b%d dhw%d c%d->%d k%d s%d", {1, 32, 16, 32, 3, 1}},
-    {"conv", "depthwise", GY_OP_conv, depthwise, "b%d hw%d c%d (%d) k%d", {1, 56, 128, 128, 3}},
-    {"attention", "attention", GY_OP_attention, attention, "b%d q%d h%d d%d k%d", {4, 197, 12, 64, 197}},
-    {"attention",
-     "attention_causal",
-     GY_OP_attention,
-     attention_causal,
-     "b%d q%d h%d d%d k%d",
-     {1, 1024, 12, 64, 1024}},
-    {"attention", "attention", GY_OP_attention, attention, "b%d q%d h%d d%d k%d", {1, 1, 12, 64, 1024}},
-    {"attention", "attention_grad", GY_OP_attention_grad, attention_grad, "b%d q%d h%d d%d k%d", {4, 197, 12, 64, 197}},
-    {"norm", "layernorm", GY_OP_layernorm, layernorm, "%d x %d", {4096, 768}},
-    {"norm", "layernorm_grad", GY_OP_layernorm_grad, layernorm_grad, "%d x %d", {4096, 768}},
-    {"norm", "rmsnorm", GY_OP_rmsnorm, rmsnorm, "%d x %d", {4096, 768}},
-    {"norm", "groupnorm", GY_OP_groupnorm, groupnorm, "b%d hw%d c%d g%d", {1, 64, 320, 32}},
-    {"norm", "batchnorm", GY_OP_batchnorm, batchnorm, "%d x %d", {8192, 256}},
-    {"softmax", "softmax", GY_OP_softmax, softmax, "%d x %d", {4096, 1024}},
-    {"softmax", "log_softmax", GY_OP_log_softmax, log_softmax, "%d x %d", {4096, 1024}},
-    {"softmax", "cross_entropy", GY_OP_cross_entropy, cross_entropy, "%d x %d", {4096, 1000}},
-    {"elementwise", "add", GY_OP_add, add, "%d", {4 << 20}},
-    {"elementwise", "add", GY_OP_add, add, "%d", {64 << 10}},
-    {"elementwise", "mul_row", GY_OP_mul, mul_row, "%d x %d", {4096, 768}},
-    {"elementwise", "exp", GY_OP_exp, expo, "%d", {1 << 20}},
-    {"elementwise", "tanh", GY_OP_tanh, tanhyp, "%d", {1 << 20}},
-    {"elementwise", "gelu", GY_OP_gelu, gelu, "%d", {1 << 20}},
-    {"elementwise", "chain mul add sigmoid mul", GY_OP_chain, chain, "%d", {1 << 20}},
-    {"reduce", "sum", GY_OP_sum, sum_all, "%d x %d", {4096, 1024}},
-    {"reduce", "sum_rows", GY_OP_sum, sum_rows, "%d x %d", {4096, 1024}},
-    {"reduce", "sum_columns", GY_OP_sum, sum_columns, "%d x %d", {4096, 1024}},
-    {"reduce", "max_rows", GY_OP_max, max_rows, "%d x %d", {4096, 1024}},
-    {"optimizer", "sgd", GY_OP_sgd, sgd, "%d", {4 << 20}},
-    {"optimizer", "adamw", GY_OP_adam, adamw, "%d", {4 << 20}},
-};
-
-const char *const bench_suites[] = {"matmul",      "conv",   "attention", "norm",   "softmax",
-                                    "elementwise", "reduce", "optimizer", "models", NULL};
-
-static void fill_inputs(gy_plan *p, const gy_graph *g) {
-    for (int64_t i = 0; i < g->n_input; i++) {
-        void *data = gy_plan_input(p, g->input[i].name);
-        int64_t n = gy_count(g->input[i].value);
-        if (!data || gy_dtype_of(g->input[i].value) != GY_F32) continue; /* targets stay 0 */
-        uint32_t x = 1;
-        for (int64_t k = 0; k < n; k++) {
-            x = x * 1664525u + 1013904223u;
-            ((float *)data)[k] = (float)(x >> 8) * 0x1p-24f;
-        }
-    }
+static bool sample_ours(void *self, int inner, double *seconds) {
+    ours *o = self;
+    if (o->step) gy_plan_profile(o->plan, true);
+    double t0 = bench_now();
+    for (int i = 0; i < inner; i++)
+        if (gy_plan_run(o->plan) != GY_OK) return false;
+    *seconds = (o->step ? step_seconds(o) : bench_now() - t0) / inner;
+    return true;
 }
 
 static gy_isa tier_of(const char *kernel) {
@@ -292,31 +82,195 @@ static const char *plan_tier(const gy_plan *p, gy_op_id op) {
     return gy_isa_name(best);
 }
 
-static void finish(gy_ctx *ctx, bench_row *row, double flops, double bytes, const bench_peaks *peaks) {
-    row->threads = gy_pool_threads(gy_ctx_pool(ctx));
-    row->gflops = flops / row->seconds * 1e-9;
-    row->gbps = bytes / row->seconds * 1e-9;
-    row->peak_fraction = fmax(row->gflops / peaks->gflops, row->gbps / bench_bandwidth(peaks, bytes));
+/* ---- rows ---- */
+
+/* The work of a row: of the whole plan, or of the steps that count. */
+typedef struct work {
+    double flops, bytes;
+    double held; /* bytes of all operands: decides the level */
+    bool writes; /* the output is more than an eighth of the input: copying is the limit, not reading */
+} work;
+
+static work work_of(const ours *o, const bench_task *t, bool cold) {
+    gy_plan_info info = gy_plan_report(o->plan);
+    work w = {info.flops, info.bytes, 0, false};
+    double in = 0, out = 0;
+    for (int64_t i = 0; t && i < t->n_in; i++) in += (double)gy_tensor_bytes(&t->in[i]);
+    for (int64_t i = 0; t && i < t->n_out; i++) out += (double)gy_tensor_bytes(&t->out[i]);
+    w.held = t ? in + out : (double)(info.arena_bytes + info.input_bytes + info.state_bytes);
+    w.writes = !t || 8 * out > in;
+    if (t && w.bytes <= 0) w.bytes = w.held; /* an operator that states no cost: its operands once */
+    if (o->step) {
+        w.flops = w.bytes = 0;
+        for (int64_t i = 0; i < info.steps; i++) {
+            gy_plan_step_info step = gy_plan_step(o->plan, i);
+            if (strcmp(step.op, o->step) != 0) continue;
+            w.flops += step.flops;
+            w.bytes += step.bytes;
+        }
+    }
+    if (w.bytes > 0) w.held = fmin(w.held, w.bytes); /* a gather touches few rows of its table */
+    if (cold) w.held = INFINITY;
+    return w;
 }
 
-static gy_status run_case(gy_ctx *ctx, const bench_case *c, const bench_peaks *peaks, bench_row *row) {
-    gy_graph *g = gy_graph_new(ctx);
-    if (!g) return GY_ERR_NOMEM;
-    gy_output(c->build(g, c->d), "y");
-    gy_plan *p = gy_compile(g, (gy_plan_args){0});
-    gy_status s = p ? GY_OK : gy_error_status(ctx);
-    if (s == GY_OK) {
-        *row = (bench_row){.isa = "ref", .dtype = "f32"};
-        snprintf(row->kernel, sizeof row->kernel, "%s", c->name);
-        snprintf(row->shape, sizeof row->shape, c->shape, (int)c->d[0], (int)c->d[1], (int)c->d[2], (int)c->d[3],
-                 (int)c->d[4], (int)c->d[5]);
-        fill_inputs(p, g);
-        s = bench_time_plan(p, 0.15, row);
+static void place(const run *r, bench_row *row, work w) {
+    const bench_peak *peak = bench_peak_all(&r->report->peaks);
+    bench_unit unit = BENCH_F32;
+    if (strcmp(row->dtype, "f64") == 0) unit = BENCH_F64;
+    if (strcmp(row->dtype, "bf16") == 0 && peak->gflops[BENCH_BF16] > 0) unit = BENCH_BF16;
+    bench_level level = bench_level_of(&r->report->peaks, w.held);
+    double arithmetic = w.flops * 1e-9 / peak->gflops[unit];
+    double moving = w.bytes * 1e-9 / (w.writes ? peak->copy : peak->read)[level];
+    row->threads = peak->threads;
+    row->gflops = w.flops / row->seconds * 1e-9;
+    row->gbps = w.bytes / row->seconds * 1e-9;
+    row->intensity = w.bytes > 0 ? w.flops / w.bytes : 0;
+    row->peak_fraction = fmax(arithmetic, moving) / row->seconds;
+    row->bandwidth_fraction = moving / row->seconds;
+    snprintf(row->bound, sizeof row->bound, "%s",
+             arithmetic > moving ? bench_unit_names[unit] : bench_level_names[level]);
+}
+
+static void put_times(bench_row *row, const bench_times *t) {
+    row->seconds = t->median;
+    row->seconds_min = t->min;
+    row->spread = t->spread;
+    row->repeats = t->repeats;
+}
+
+static gy_status emit(run *r, const bench_row *row) {
+    gy_status s = bench_report_add(r->report, row);
+    if (s == GY_OK && r->sink) r->sink(r->user, r->report, row);
+    return s;
+}
+
+/* ---- cases ---- */
+
+/* How far two correct results may differ, against the largest element: rounding of long sums in another order, and for
+ * bf16 the rounding of the result. */
+static double allowed_difference(const bench_case *c) {
+    return c->dtype == GY_F64 ? 1e-11 : c->dtype == GY_BF16 ? 1e-2 : 2e-4;
+}
+
+static gy_status run_peers(run *r, ours *o, const bench_task *t, bench_row *row, work w, bool *any) {
+    for (bench_peer *p = r->peers.peer; p->name; p++) {
+        if (!p->there || !p->prepare(p, t)) continue;
+        bench_side side[2] = {{sample_ours, o}, {p->sample, p}};
+        bench_times times[2];
+        double ignored;
+        bool ran = p->sample(p, 1, &ignored);
+        row->difference = ran ? p->difference(p, t) : NAN;
+        if (!ran) {
+            note(r, "%s %s: %s failed", row->kernel, row->shape, p->name);
+        } else if (!(row->difference <= allowed_difference(t->c))) {
+            note(r, "%s %s: not compared with %s: results differ by %.2g of the largest element", row->kernel,
+                 row->shape, p->name, row->difference);
+        } else if (bench_time(side, 2, r->timing, times)) {
+            put_times(row, &times[0]);
+            snprintf(row->peer, sizeof row->peer, "%s", p->name);
+            row->peer_seconds = times[1].median;
+            row->peer_seconds_min = times[1].min;
+            row->ratio = row->peer_seconds / row->seconds;
+            place(r, row, w);
+            gy_status s = emit(r, row);
+            if (s != GY_OK) return s;
+            *any = true;
+        }
+        p->done(p);
     }
-    if (s == GY_OK) {
-        gy_plan_info r = gy_plan_report(p);
-        row->isa = plan_tier(p, c->op);
-        finish(ctx, row, r.flops, r.bytes, peaks);
+    row->peer[0] = '\0';
+    row->peer_seconds = row->peer_seconds_min = row->ratio = row->difference = 0;
+    return GY_OK;
+}
+
+static gy_status take_task(run *r, gy_graph *g, gy_plan *p, const bench_case *c, bench_task *t) {
+    static const char *const outputs[] = {"y", "d1", "d2", "d3", "m1", "v1"};
+    *t = (bench_task){.c = c, .threads = gy_pool_threads(gy_ctx_pool(r->ctx))};
+    for (int64_t i = 0; i < g->n_input; i++) {
+        gy_t v = g->input[i].value;
+        void *data = gy_plan_input(p, g->input[i].name);
+        if (!data) continue;
+        if (t->n_in == BENCH_INPUTS)
+            return gy_fail(r->ctx, GY_ERR_USAGE, "bench: %s has more than %d inputs", c->name, BENCH_INPUTS);
+        bench_fill(c, t->n_in, g->input[i].name, gy_dtype_of(v), gy_shape_of(v), data);
+        t->in_name[t->n_in] = g->input[i].name;
+        t->in[t->n_in++] =
+            (gy_tensor){.dtype = gy_dtype_of(v), .shape = gy_shape_of(v), .data = data, .borrowed = true};
+    }
+    for (size_t i = 0; i < sizeof outputs / sizeof *outputs; i++) {
+        gy_tensor y = gy_plan_output(p, outputs[i]);
+        if (y.data) t->out[t->n_out++] = y;
+    }
+    return GY_OK;
+}
+
+static double available_bytes(void) {
+    return (double)sysconf(_SC_AVPHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+}
+
+/* Whether a case is worth starting: its memory is there, and it would not take all evening on this tier. */
+static bool affordable(run *r, const bench_case *c, const bench_row *row, gy_graph *g) {
+    gy_plan *dry = gy_compile(g, (gy_plan_args){.dry = true});
+    if (!dry) return true; /* compiling again gives the message */
+    gy_plan_info info = gy_plan_report(dry);
+    gy_plan_free(dry);
+    double bytes = (double)(info.arena_bytes + info.input_bytes), seconds = info.flops * 1e-9 / r->report->peaks.gflops;
+    if (bytes > 0.6 * available_bytes()) {
+        note(r, "%s %s: left out: needs %.1f GB of memory", c->name, row->shape, bytes * 1e-9);
+        return false;
+    }
+    if (seconds > 4) note(r, "%s %s: left out: %.0f s a run even at the peak", c->name, row->shape, seconds);
+    return seconds <= 4;
+}
+
+static bool matches(const run *r, const bench_row *row) {
+    char text[192];
+    snprintf(text, sizeof text, "%s %s %s", row->kernel, row->shape, row->dtype);
+    return !r->options.match || strstr(text, r->options.match);
+}
+
+static gy_status run_case(run *r, const bench_case *c) {
+    bench_row row = {.isa = "ref"};
+    gy_graph *g = gy_graph_new(r->ctx);
+    if (!g) return GY_ERR_NOMEM;
+    snprintf(row.kernel, sizeof row.kernel, "%s", c->name);
+    snprintf(row.dtype, sizeof row.dtype, "%s", gy_dtype_name(c->dtype ? c->dtype : GY_F32));
+    snprintf(row.shape, sizeof row.shape, c->shape, (int)c->d[0], (int)c->d[1], (int)c->d[2], (int)c->d[3],
+             (int)c->d[4], (int)c->d[5], (int)c->d[6]);
+    if (!matches(r, &row)) {
+        gy_graph_free(g);
+        return GY_OK;
+    }
+    gy_output(c->build(g, c), "y");
+    gy_plan *p = NULL;
+    gy_status s = GY_OK;
+    if (affordable(r, c, &row, g)) {
+        p = gy_compile(g, (gy_plan_args){0});
+        if (!p && gy_error_status(r->ctx) != GY_ERR_NOMEM) {
+            note(r, "%s %s %s: left out: %s", c->name, row.shape, row.dtype, gy_error(r->ctx));
+            gy_error_clear(r->ctx);
+        } else if (!p) {
+            s = GY_ERR_NOMEM;
+        }
+    }
+    if (p) {
+        ours o = {p, c->step ? gy_ops[c->op].name : NULL};
+        bench_task t;
+        bench_times times;
+        bool any = false;
+        snprintf(row.isa, sizeof row.isa, "%s", plan_tier(p, c->op));
+        s = take_task(r, g, p, c, &t);
+        if (s == GY_OK) s = gy_plan_run(p);
+        if (s == GY_OK) s = run_peers(r, &o, &t, &row, work_of(&o, &t, r->options.cold), &any);
+        if (s == GY_OK && !any) {
+            if (!bench_time(&(bench_side){sample_ours, &o}, 1, r->timing, &times)) s = gy_error_status(r->ctx);
+            if (s == GY_OK) {
+                put_times(&row, &times);
+                place(r, &row, work_of(&o, &t, r->options.cold));
+                s = emit(r, &row);
+            }
+        }
     }
     gy_plan_free(p);
     gy_graph_free(g);
@@ -324,53 +278,110 @@ static gy_status run_case(gy_ctx *ctx, const bench_case *c, const bench_peaks *p
 }
 
 /* One training step of each model's default configuration, first phase. */
-static gy_status run_model(gy_ctx *ctx, const gy_model_def *def, const bench_peaks *peaks, bench_row *row) {
+static gy_status run_model(run *r, const gy_model_def *def) {
     gy_job j;
     gy_compiled c = {0};
-    gy_status s = gy_job_init(&j, ctx, def, NULL, NULL, 0);
+    bench_times times;
+    bench_row row = {.dtype = "f32"};
+    snprintf(row.kernel, sizeof row.kernel, "step:%s", def->slug);
+    if (!matches(r, &row)) return GY_OK;
+    gy_status s = gy_job_init(&j, r->ctx, def, NULL, NULL, 0);
     if (s != GY_OK) return s;
     s = gy_job_open(&j);
     if (s == GY_OK) s = gy_job_compile_phase(&j, 0, false, &c);
     if (s == GY_OK) s = def->batch(&j, c.plan, 0, 0);
     if (s == GY_OK) {
-        *row = (bench_row){.isa = plan_tier(c.plan, GY_OP_NONE), .dtype = "f32"};
-        snprintf(row->kernel, sizeof row->kernel, "step:%s", def->slug);
-        snprintf(row->shape, sizeof row->shape, "%s batch %" PRId64, j.config_name, j.batch);
+        snprintf(row.isa, sizeof row.isa, "%s", plan_tier(c.plan, GY_OP_NONE));
+        snprintf(row.shape, sizeof row.shape, "%s batch %" PRId64, j.config_name, j.batch);
         gy_plan_set_rng(c.plan, 0, 0);
-        s = bench_time_plan(c.plan, 0.3, row);
-    }
-    if (s == GY_OK) {
-        gy_plan_info r = gy_plan_report(c.plan);
-        finish(ctx, row, r.flops, r.bytes, peaks);
+        ours o = {c.plan, NULL};
+        if (!bench_time(&(bench_side){sample_ours, &o}, 1, r->timing, &times)) s = gy_error_status(r->ctx);
+        if (s == GY_OK) {
+            put_times(&row, &times);
+            place(r, &row, work_of(&o, NULL, r->options.cold));
+            s = emit(r, &row);
+        }
     }
     gy_compiled_free(&c);
     gy_job_free(&j);
     return s;
 }
 
-gy_status bench_run(gy_ctx *ctx, const char *suite, const bench_peaks *peaks,
-                    void (*sink)(void *user, const bench_row *row), void *user) {
-    bool known = !suite;
-    for (int i = 0; suite && bench_suites[i]; i++) known = known || strcmp(suite, bench_suites[i]) == 0;
-    if (!known) {
-        const char *near = gy_nearest(suite, bench_suites);
-        return gy_fail(ctx, GY_ERR_USAGE,
-                       "no suite '%s'%s%s%s; there are: matmul conv attention norm softmax elementwise reduce "
-                       "optimizer models",
-                       suite, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
-    }
-    bench_row row;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        if (suite && strcmp(suite, cases[i].suite) != 0) continue;
-        gy_status s = run_case(ctx, &cases[i], peaks, &row);
-        if (s != GY_OK) return s;
-        sink(user, &row);
-    }
-    for (const gy_model_def *const *m = gy_models; *m && (!suite || strcmp(suite, "models") == 0); m++) {
-        if (!(*m)->objective || !(*m)->open || !(*m)->batch) continue;
-        gy_status s = run_model(ctx, *m, peaks, &row);
-        if (s != GY_OK) return s;
-        sink(user, &row);
+/* ---- the whole ---- */
+
+static bool wanted(const char *const *suites, const char *name) {
+    if (!suites[0]) return true;
+    for (int i = 0; suites[i]; i++)
+        if (strcmp(suites[i], name) == 0) return true;
+    return false;
+}
+
+static gy_status check_suites(gy_ctx *ctx, const char *const *suites) {
+    for (int i = 0; suites[i]; i++) {
+        if (wanted(bench_suites, suites[i])) continue;
+        char all[256] = "";
+        for (int k = 0; bench_suites[k]; k++) {
+            size_t used = strlen(all);
+            snprintf(all + used, sizeof all - used, " %s", bench_suites[k]);
+        }
+        const char *near = gy_nearest(suites[i], bench_suites);
+        return gy_fail(ctx, GY_ERR_USAGE, "no suite '%.60s'%s%s%s; there are:%s", suites[i],
+                       near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "", all);
     }
     return GY_OK;
+}
+
+static void read_cpu_name(char *out, size_t n) {
+    char line[1024];
+    FILE *f = fopen("/proc/cpuinfo", "r");
+    snprintf(out, n, "unknown");
+    while (f && fgets(line, sizeof line, f)) {
+        char *at = strncmp(line, "model name", 10) == 0 ? strchr(line, ':') : NULL;
+        if (!at) continue;
+        snprintf(out, n, "%s", at + 1 + strspn(at + 1, " "));
+        out[strcspn(out, "\n")] = '\0';
+        break;
+    }
+    if (f) fclose(f);
+}
+
+static void list_peers(run *r) {
+    for (bench_peer *p = r->peers.peer; p->name; p++) {
+        snprintf(r->report->peer[r->report->n_peers].name, sizeof r->report->peer[0].name, "%s", p->name);
+        snprintf(r->report->peer[r->report->n_peers++].version, sizeof r->report->peer[0].version, "%s", p->version);
+        note(r, "peer %s: %s", p->name, p->version);
+    }
+}
+
+gy_status bench_run(gy_ctx *ctx, const char *const *suites, bench_options options, bench_report *out,
+                    void (*sink)(void *user, const bench_report *r, const bench_row *row),
+                    void (*note_)(void *user, const char *text), void *user) {
+    run r = {.ctx = ctx, .options = options, .report = out, .sink = sink, .note = note_, .user = user};
+    *out = (bench_report){.ctx = ctx, .threads = gy_pool_threads(gy_ctx_pool(ctx)), .cold = options.cold};
+    gy_status s = check_suites(ctx, suites);
+    if (s != GY_OK) return s;
+    snprintf(out->version, sizeof out->version, "%s", GY_VERSION);
+    read_cpu_name(out->cpu, sizeof out->cpu);
+    s = bench_measure_peaks(ctx, !options.quick, options.quick ? 3 : 8, &out->peaks);
+    if (s != GY_OK) return s;
+    r.timing = (bench_timing){.budget = options.budget > 0 ? options.budget : options.quick ? 0.02 : 0.15};
+    r.timing.cold = options.cold;
+    if (options.cold) {
+        r.timing.sweep_bytes = (int64_t)(2 * out->peaks.level_bytes[BENCH_L3]);
+        r.timing.sweep = gy_calloc(ctx, (size_t)r.timing.sweep_bytes, 1);
+        if (!r.timing.sweep) return GY_ERR_NOMEM;
+    }
+    if (options.peers) {
+        bench_peers_open(&r.peers, ctx, out->threads);
+        list_peers(&r);
+    }
+    for (int64_t i = 0; s == GY_OK && i < bench_n_cases; i++) {
+        const bench_case *c = &bench_cases[i];
+        if (wanted(suites, c->suite) && (c->quick || !options.quick)) s = run_case(&r, c);
+    }
+    for (const gy_model_def *const *m = gy_models; s == GY_OK && *m && wanted(suites, "models"); m++)
+        if ((*m)->objective && (*m)->open && (*m)->batch) s = run_model(&r, *m);
+    if (options.peers) bench_peers_close(&r.peers);
+    gy_free(ctx, r.timing.sweep);
+    return s;
 }

@@ -24,7 +24,7 @@ _gyrus() {
             show | train | run | sample | claim | explain)
                 [ "$COMP_CWORD" -eq 2 ] && words=$("$gyrus" list 2>/dev/null | awk '{ print $1 }') ;;
             bench)
-                [ "$COMP_CWORD" -eq 2 ] && words="matmul conv attention norm softmax elementwise reduce optimizer models" ;;
+                words=$("$gyrus" bench --list 2>/dev/null) ;;
             esac ;;
         esac ;;
     esac

@@ -24,7 +24,7 @@ _gyrus() {
         if (( CURRENT == 3 )); then
             case $verb in
             show|train|run|sample|claim|explain) items=(${(f)"$($gyrus list 2>/dev/null | awk '{ print $1 }')"}) ;;
-            bench) items=(matmul conv attention norm softmax elementwise reduce optimizer models) ;;
+            bench) items=(${(f)"$($gyrus bench --list 2>/dev/null)"}) ;;
             esac
         fi ;;
     esac

@@ -75,7 +75,7 @@ static void examine(gy_ctx *ctx, machine *m) {
     m->available = kilobytes("MemAvailable");
     m->limit = cgroup_limit();
     m->cpus = sysconf(_SC_NPROCESSORS_ONLN);
-    if (bench_measure_peaks(ctx, &m->peaks) == GY_OK) return;
+    if (bench_measure_peaks(ctx, false, 4, &m->peaks) == GY_OK) return;
     gy_warn(ctx, "peaks are not measured: %s", gy_error(ctx)); /* the rest is still worth knowing */
     gy_error_clear(ctx);
     m->peaks = (bench_peaks){.gflops = NAN, .gbps = NAN};

@@ -5,6 +5,7 @@
 #   lib/libgyrus.a  libgyrus.so.VERSION  libgyrus.so.0 -> libgyrus.so.VERSION  libgyrus.so -> libgyrus.so.0
 #   lib/pkgconfig/gyrus.pc
 #   include/gyrus/gyrus.h, and below it the headers in the tree they include each other by
+#   share/gyrus/peers: the scripts of gyrus bench --peers
 #   share/man/man1/gyrus.1, share/bash-completion/completions/gyrus, share/zsh/site-functions/_gyrus
 set -eu
 PREFIX=${PREFIX:-/usr/local} DESTDIR=${DESTDIR:-}
@@ -18,7 +19,8 @@ if [ "${1:-}" = uninstall ]; then
     rm -f "$root/bin/gyrus" "$root/lib/libgyrus.a" "$root"/lib/libgyrus.so* "$root/lib/pkgconfig/gyrus.pc" \
         "$root/share/man/man1/gyrus.1" "$root/share/bash-completion/completions/gyrus" \
         "$root/share/zsh/site-functions/_gyrus"
-    rm -rf "$root/include/gyrus"
+    rm -rf "$root/include/gyrus" "$root/share/gyrus/peers"
+    rmdir "$root/share/gyrus" 2>/dev/null || true
     echo "removed from $root"
     exit 0
 fi
@@ -61,6 +63,7 @@ Libs.private: -lm -lpthread
 Cflags: -I\${includedir}
 PC
 put 644 "$tmp" lib/pkgconfig/gyrus.pc
+for f in bench/peers/*.py; do put 644 "$f" "share/gyrus/peers/${f##*/}"; done
 put 644 io/cli/gyrus.1 share/man/man1/gyrus.1
 put 644 io/cli/completion.bash share/bash-completion/completions/gyrus
 put 644 io/cli/completion.zsh share/zsh/site-functions/_gyrus

@@ -62,7 +62,19 @@ static const cli_option explain_options[] = {CONFIG_OPTIONS,
                                              {"--op", "NAME", "explain an operator instead"},
                                              {"--json", NULL, "print a JSON object"},
                                              {0}};
-static const cli_option bench_options[] = {{"--json", NULL, "print a JSON array"}, {0}};
+static const cli_option bench_options[] = {
+    {"--quick", NULL, "the short list, few repeats: seconds instead of minutes"},
+    {"--match", "TEXT", "only rows with this text in kernel, shape and type"},
+    {"--cold", NULL, "empty the caches before each run"},
+    {"--peers", NULL, "time OpenBLAS, BLIS, oneDNN and PyTorch beside, where they are found"},
+    {"--list", NULL, "print the names of the suites"},
+    {"--save", "F.json", "keep the results"},
+    {"--load", "F.json", "take the results of a file instead of measuring"},
+    {"--compare", "F.json", "fail if a row is slower than in that file"},
+    {"--tolerance", "PERCENT", "what --compare lets pass (default 10)"},
+    {"--html", "page.html", "write a page with rooflines and tables"},
+    {"--json", NULL, "print a JSON array"},
+    {0}};
 static const cli_option convert_options[] = {
     {"--dtype", "T", "element type of the result"},
     {"--like", "IMAGE.nii", "take the space (affine, voxel size, TR) of this image"},
@@ -85,8 +97,9 @@ const cli_verb cli_verbs[] = {
      "gyrus claim mindbridge --seed 7\ngyrus claim mindbridge --ablate cycle"},
     {"explain", "a model taken apart, layer by layer", cli_explain, "SLUG [OPTION]...", explain_options,
      "gyrus explain haxby\ngyrus explain --op softmax"},
-    {"bench", "time the kernels", cli_bench, "[SUITE] [OPTION]...", bench_options,
-     "gyrus bench matmul --threads 1 --json"},
+    {"bench", "time the kernels", cli_bench, "[SUITE]... [OPTION]...", bench_options,
+     "gyrus bench matmul --threads 1 --json\ngyrus bench --quick --save before.json\n"
+     "gyrus bench --quick --compare before.json\ngyrus bench matmul conv --peers --html bench.html"},
     {"doctor", "this machine: CPU features, kernels, peaks", cli_doctor, "[OPTION]...", json_only, "gyrus doctor"},
     {"inspect", "what is in a file", cli_inspect, "FILE... [OPTION]...", json_only, "gyrus inspect bold.nii.gz"},
     {"convert", "from one format to another", cli_convert, "IN OUT [OPTION]...", convert_options,

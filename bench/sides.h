@@ -1,0 +1,80 @@
+/* sides.h: timing one or several implementations of the same work in turns, and the contract of a peer. */
+#ifndef GY_BENCH_SIDES_H
+#define GY_BENCH_SIDES_H
+
+#include "cases.h"
+
+/* One implementation, ready to run. `sample` does the work `inner` times and adds the seconds of one; false: it failed
+ * (and says no more). */
+typedef struct bench_side {
+    bool (*sample)(void *self, int inner, double *seconds);
+    void *self;
+} bench_side;
+
+typedef struct bench_times {
+    double median, min, spread; /* seconds; spread: (third - first quartile) / median */
+    int repeats;
+} bench_times;
+
+typedef struct bench_timing {
+    double budget; /* seconds for each side */
+    bool cold;     /* empty the caches before each run */
+    void *sweep;   /* cold: memory of sweep_bytes to walk through */
+    int64_t sweep_bytes;
+} bench_timing;
+
+/* Times n sides (at most 2) in turns. Warm: an untimed run before each sample, and runs shorter than 0.2 ms are
+ * repeated inside a sample. False if a side failed. */
+bool bench_time(const bench_side *side, int n, bench_timing t, bench_times *out);
+
+/* What a peer is given: the case, our inputs (filled) and our outputs (computed). */
+typedef struct bench_task {
+    const bench_case *c;
+    int threads;
+    int64_t n_in, n_out;
+    const char *in_name[BENCH_INPUTS];
+    gy_tensor in[BENCH_INPUTS], out[BENCH_INPUTS];
+} bench_task;
+
+/* A library or a program that may be there. All functions get the peer itself. */
+typedef struct bench_peer bench_peer;
+struct bench_peer {
+    const char *name;
+    char version[160];                                     /* "absent: why" when open failed */
+    bool (*open)(bench_peer *p, gy_ctx *ctx, int threads); /* fills version */
+    void (*close)(bench_peer *p);
+    /* Makes ready what the task asks; false: it offers no such thing. */
+    bool (*prepare)(bench_peer *p, const bench_task *t);
+    bool (*sample)(void *self, int inner, double *seconds);
+    /* After a sample: the largest |ours - peer's| / largest |peer's| over all outputs; NaN if it has none. */
+    double (*difference)(bench_peer *p, const bench_task *t);
+    void (*done)(bench_peer *p); /* after each successful prepare */
+    gy_ctx *ctx;
+    void *state; /* the peer's own */
+    int variant; /* of peers that share their functions */
+    bool there;
+};
+
+/* All peers that exist for Gyrus, in a table that ends with name NULL; opened by bench_peers_open. */
+enum { BENCH_PEERS = 6 };
+typedef struct bench_peers {
+    bench_peer peer[BENCH_PEERS + 1];
+} bench_peers;
+void bench_peers_open(bench_peers *p, gy_ctx *ctx, int threads);
+void bench_peers_close(bench_peers *p);
+
+/* The tables' rows; each file fills in its own. */
+bench_peer bench_peer_blas(int variant); /* 0 OpenBLAS, 1 BLIS */
+bench_peer bench_peer_onednn(void);
+bench_peer bench_peer_child(int variant); /* 0 PyTorch eager, 1 torch.compile */
+
+/* Opens the first library of a NULL-terminated list, or the one that the environment variable names; NULL with the
+ * reason in `why`. */
+void *bench_dlopen(const char *variable, const char *const *names, char why[160]);
+/* dlsym into a function pointer: ISO C has no cast between the two. */
+bool bench_symbol(void *library, const char *name, void *function_pointer);
+
+/* The largest |a - b| / largest |b|, of arrays of the same float type; NaN where an element is NaN. */
+double bench_difference(const gy_tensor *a, const gy_tensor *b);
+
+#endif
