@@ -86,6 +86,7 @@ BINARY(add, v_add(x, y))
 BINARY(sub, v_sub(x, y))
 BINARY(mul, v_mul(x, y))
 BINARY(div, v_div(x, y))
+BINARY(pow, v_pow(x, y))
 BINARY(maximum, v_sel(v_ne(x, x), x, v_max(x, y))) /* a NaN wins, here and below */
 BINARY(minimum, v_sel(v_ne(x, x), x, v_min(x, y)))
 COMPARE(eq, v_eq)

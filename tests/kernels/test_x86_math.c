@@ -131,10 +131,53 @@ static void special_values_behave_as_in_c(void **state) {
         }
 }
 
+/* Every pair of special values against C's pow, then random pairs against the stated bound. */
+static void powers_behave_as_in_c(void **state) {
+    (void)state;
+    static const float special[] = {0.0f,     -0.0f, 1e-45f, 1e-39f, 0.5f,  1.0f,       -1.0f,    -0.5f, 2.0f,
+                                    -2.0f,    3.0f,  -3.0f,  2.5f,   -2.5f, 1e10f,      -1e10f,   1e30f, 16777217.0f,
+                                    INFINITY, NAN,   0.99f,  1.01f,  -7.0f, 8388607.0f, -INFINITY};
+    enum { N = sizeof special / sizeof *special, RANDOM = 60000 };
+    static float x[N * N + RANDOM], y[N * N + RANDOM], out[N * N + RANDOM];
+    uint64_t seed = 99;
+    for (int i = 0; i < N * N; i++) x[i] = special[i / N], y[i] = special[i % N];
+    for (int i = N * N; i < N * N + RANDOM; i++) {
+        double u[2];
+        for (int j = 0; j < 2; j++) {
+            seed = seed * 6364136223846793005u + 1442695040888963407u;
+            u[j] = (double)(seed >> 11) * 0x1p-53;
+        }
+        x[i] = (float)exp(u[0] * 100 - 60); /* with exponents that lead everywhere between 0 and infinity */
+        y[i] = (float)((u[1] * 200 - 107) / (i % 3 ? log((double)x[i]) : 50));
+    }
+    gy_isa tier[GY_ISA_COUNT];
+    int n;
+    x86_tiers(tier, &n);
+    for (int t = 0; t < n; t++) {
+        const gy_kernel *row = x86_row(GY_OP_pow, GY_F32, tier[t]);
+        if (!row) continue;
+        gy_span s = {.n = N * N + RANDOM,
+                     .out = out,
+                     .out_dtype = GY_F32,
+                     .in = {x, y},
+                     .step = {1, 1},
+                     .in_dtype = {GY_F32, GY_F32}};
+        row->span(&s);
+        for (int i = 0; i < N * N + RANDOM; i++) {
+            double want = pow((double)x[i], (double)y[i]), e = ulp_error(out[i], want);
+            if (!(e <= 0.51))
+                fail_msg("%s pow(%.9g, %.9g) = %.9g, expected %.9g (%.3f ulp)", gy_isa_name(tier[t]), (double)x[i],
+                         (double)y[i], (double)out[i], want, e);
+            if (!isnan(want)) assert_int_equal(!!signbit(out[i]), !!signbit(want));
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(functions_keep_their_stated_ulp_bounds),
         TEST(special_values_behave_as_in_c),
+        TEST(powers_behave_as_in_c),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
