@@ -190,8 +190,10 @@ gy_status gy_mindbridge_evaluate(gy_job *j, gy_metrics *out) {
 
 /* ---- the claim ---- */
 
-/* Half of the smallest gain and loss on the calibration seeds 0 to 4 (0.046 and 0.20). Both arms train at the joint
- * rate; at three times the rate both rise, and reset-tuning stays ahead. */
+/* Synthesis must reach r 0.40: 0.56 to 0.59 on the calibration seeds, 0.26 to 0.30 without the reconstruction loss,
+ * where the cycle loss alone shapes the builders. Gains: half of the smallest gain and loss on the calibration seeds 0
+ * to 4 (0.046 and 0.20). Both arms train at the joint rate; at three times the rate both rise, and reset-tuning stays
+ * ahead. */
 static const double GAIN = 0.02, LOSS = 0.10;
 enum { SIZES = 2, SAMPLES = 3 };
 static const int64_t sizes[SIZES] = {40, 100};
@@ -248,7 +250,7 @@ gy_status gy_mindbridge_claim(gy_job *j, gy_claim *out) {
     out->baseline = scratch[0];
     out->threshold = scratch[0] + GAIN;
     out->chance = 1.0 / POOL_50;
-    out->pass = lowest >= 0.45 && mean_multi >= mean_single - 0.06 && made >= 0.25 && tuned[0] >= scratch[0] + GAIN &&
+    out->pass = lowest >= 0.45 && mean_multi >= mean_single - 0.06 && made >= 0.40 && tuned[0] >= scratch[0] + GAIN &&
                 tuned[1] >= scratch[1] + GAIN && scrambled <= scratch[1] - LOSS;
     return GY_OK;
 }
