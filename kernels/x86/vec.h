@@ -516,6 +516,9 @@ GY_INLINE float v4_max(__m128 x) {
     return _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)));
 }
 #if defined(GY_TIER_avx2)
+GY_INLINE __m256 v_half_add(vf a) { /* eight partial sums */
+    return a;
+}
 GY_INLINE float v_sum(vf a) {
     return v4_sum(_mm_add_ps(v_low(a), v_high(a)));
 }
@@ -523,8 +526,11 @@ GY_INLINE float v_hmax(vf a) {
     return v4_max(_mm_max_ps(v_low(a), v_high(a)));
 }
 #else
+GY_INLINE __m256 v_half_add(vf a) {
+    return _mm256_add_ps(v_low(a), v_high(a));
+}
 GY_INLINE float v_sum(vf a) {
-    __m256 h = _mm256_add_ps(v_low(a), v_high(a));
+    __m256 h = v_half_add(a);
     return v4_sum(_mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1)));
 }
 GY_INLINE float v_hmax(vf a) {

@@ -17,6 +17,9 @@ static const shape shapes[] = {
     {3, 30, 120, 2, 2, 8, 4, false, true, true},     {2, 20, 35, 2, 2, 4, 4, false, false, true},
     {1, 130, 130, 1, 1, 64, 64, true, false, false}, {1, 16, 47, 4, 2, 20, 12, true, true, false},
     {1, 300, 113, 1, 1, 16, 48, false, true, true},  {3, 7, 300, 2, 2, 5, 3, false, false, false},
+    {1, 1, 1031, 4, 1, 64, 64, false, false, false}, {2, 3, 257, 6, 2, 37, 19, true, true, true},
+    {1, 8, 523, 2, 2, 16, 70, true, false, true},    {2, 7, 131, 14, 1, 33, 5, false, true, false},
+    {1, 5, 3, 2, 1, 64, 8, true, true, false},       {1, 200, 211, 2, 1, 24, 24, false, true, false},
     {1, 40, 20, 1, 1, 32, 16, true, false, true},    {1, 257, 49, 2, 2, 40, 40, false, false, false}};
 
 static float *numbers(gy_ctx *ctx, gy_rng *r, int64_t n) {
