@@ -121,9 +121,51 @@ static void pack_queries(const gy_view *v, int64_t b, int64_t h, int64_t i0, int
     for (int64_t i = 0; scale != 1 && i < width * Q; i += VL) v_store(dst + i, v_mul(v_set(scale), v_load(dst + i)));
 }
 
-/* s[nk][Q]: scores of keys j0 .. and queries i0 .., with bias; -inf where forbidden. `extra` is room of [KEYS x Q]. */
-static void scores(const job *w, int64_t b, int64_t h, int64_t i0, int64_t nq, int64_t j0, int64_t nk,
+/* What the mask says of a block. */
+typedef enum { NONE, SOME, ALL } allowed;
+
+/* to[j * Q + i] = from[i * step + j], 16 x 16: row i and row i + 8 mix, four times over. */
+static void transpose_bytes(const uint8_t *from, int64_t step, uint8_t *to) {
+    __m128i r[16], t[16];
+    for (int64_t i = 0; i < 16; i++) r[i] = _mm_loadu_si128((const __m128i *)(const void *)(from + i * step));
+    for (int turn = 0; turn < 4; turn++) {
+        for (int i = 0; i < 8; i++) {
+            t[2 * i] = _mm_unpacklo_epi8(r[i], r[i + 8]);
+            t[2 * i + 1] = _mm_unpackhi_epi8(r[i], r[i + 8]);
+        }
+        for (int i = 0; i < 16; i++) r[i] = t[i];
+    }
+    for (int64_t j = 0; j < 16; j++) _mm_storeu_si128((__m128i *)(void *)(to + j * Q), r[j]);
+}
+/* allow[nk][Q] of keys j0 .. and queries i0 .. as bytes; lanes beyond nq see all that query i0 + nq - 1 sees. */
+static allowed read_mask(const job *w, int64_t b, int64_t h, int64_t i0, int64_t nq, int64_t j0, int64_t nk,
+                         uint8_t *allow) {
+    const int64_t *t = w->mask_stride;
+    const uint8_t *m = w->mask + b * t[0] + h * t[1] + i0 * t[2] + j0 * t[3];
+    int64_t n = 0;
+    for (; t[2] && t[3] == 1 && nq == Q && n + 16 <= nk; n += 16)
+        for (int64_t i = 0; i < Q; i += 16) transpose_bytes(m + i * t[2] + n, t[2], allow + n * Q + i);
+    for (; n < nk; n++)
+        for (int64_t i = 0; i < Q; i++) allow[n * Q + i] = m[(i < nq ? i : nq - 1) * t[2] + n * t[3]];
+    unsigned any = 0, all = ~0u;
+    for (int64_t e = 0; e < nk * Q; e += VL) {
+        unsigned bits = v_bitmask(v_load_mask(allow + e));
+        any |= bits;
+        all &= bits;
+    }
+    return !any ? NONE : all == (1u << VL) - 1 ? ALL : SOME;
+}
+
+/* s[nk][Q]: scores of keys j0 .. and queries i0 .., with bias; -inf where forbidden. `extra` is room of [KEYS x Q].
+ * Returns false, and makes no scores, if the mask forbids them all. */
+static bool scores(const job *w, int64_t b, int64_t h, int64_t i0, int64_t nq, int64_t j0, int64_t nk,
                    const float *keys, const float *queries, float *s, float *extra) {
+    uint8_t bytes[KEYS * Q], *allow = NULL;
+    if (w->mask) {
+        allowed all = read_mask(w, b, h, i0, nq, j0, nk, bytes);
+        if (all == NONE) return false;
+        if (all == SOME) allow = bytes;
+    }
     product(keys, nk, w->d, queries, Q, s, Q, Q, true);
     if (w->bias) {
         const int64_t *t = w->bias_stride;
@@ -131,17 +173,14 @@ static void scores(const job *w, int64_t b, int64_t h, int64_t i0, int64_t nq, i
         GY_ISAFN(gy_pack_strided_f32)(&m, 0, nq, 0, nk, Q, extra);
         for (int64_t e = 0; e < nk * Q; e += VL) v_store(s + e, v_add(v_load(s + e), v_load(extra + e)));
     }
-    if (w->mask) {
-        const int64_t *t = w->mask_stride;
-        const uint8_t *m = w->mask + b * t[0] + h * t[1] + i0 * t[2] + j0 * t[3];
-        for (int64_t j = 0; j < nk; j++)
-            for (int64_t i = 0; i < nq; i++)
-                if (!m[i * t[2] + j * t[3]]) s[j * Q + i] = -INFINITY;
-    }
+    if (allow)
+        for (int64_t e = 0; e < nk * Q; e += VL)
+            v_store(s + e, v_sel(v_load_mask(allow + e), v_load(s + e), v_set(-INFINITY)));
     int64_t shift = w->tk - w->tq;
     if (w->attr->causal && j0 + nk - 1 > i0 + shift)
         for (int64_t j = 0; j < nk; j++)
             for (int64_t i = 0; i < nq && i + i0 + shift < j + j0; i++) s[j * Q + i] = -INFINITY;
+    return true;
 }
 /* Keys that the last of queries i0 .. +n may see. */
 static int64_t visible(const job *w, int64_t i0, int64_t n) {
@@ -196,7 +235,7 @@ static void forward_tile(void *arg, int64_t t, int worker) {
             int64_t nq = least(hi - i, Q);
             if (j >= visible(w, i, nq)) continue;
             float *ob = o + (i - lo) * w->dv;
-            scores(w, b, h, i, nq, j, nk, keys, queries + (i - lo) * w->d, s, extra);
+            if (!scores(w, b, h, i, nq, j, nk, keys, queries + (i - lo) * w->d, s, extra)) continue;
             absorb(s, nk, m + (i - lo), l + (i - lo), ob, w->dv);
             product(values, w->dv, nk, s, Q, ob, Q, Q, false);
         }
@@ -408,7 +447,7 @@ static void backward_tile(void *arg, int64_t t, int worker) {
             for (int64_t i = 0; i < w->tq; i += Q) {
                 int64_t h = hkv * group + g, nq = least(w->tq - i, Q), at = g * span + i;
                 if (j >= visible(w, i, nq)) continue;
-                scores(w, b, h, i, nq, j, nk, keys, queries + at * w->d, s, extra);
+                if (!scores(w, b, h, i, nq, j, nk, keys, queries + at * w->d, s, extra)) continue;
                 product(values, nk, w->dv, cts + at * w->dv, Q, dp, Q, Q, true);
                 weigh(s, dp, nk, lse + at, delta + at);
                 product(keys_t, w->d, nk, dp, Q, dq + at * w->d, Q, Q, false);
@@ -466,7 +505,7 @@ static void bias_block(const bias_job *q, int64_t b, int64_t h, int64_t j, float
         int64_t nq = least(w->tq - i, Q);
         if (j >= visible(w, i, nq)) continue;
         pack_block(w, b, h, i, nq, queries, cts, lse, delta);
-        scores(w, b, h, i, nq, j, nk, keys, queries, s, extra);
+        if (!scores(w, b, h, i, nq, j, nk, keys, queries, s, extra)) continue;
         product(values, nk, w->dv, cts, Q, dp, Q, Q, true);
         weigh(s, dp, nk, lse, delta);
         float *to = (float *)q->out.data + b * q->stride[0] + h * q->stride[1] + i * q->stride[2] + j * q->stride[3];
