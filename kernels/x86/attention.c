@@ -121,6 +121,11 @@ static void pack_queries(const gy_view *v, int64_t b, int64_t h, int64_t i0, int
     for (int64_t i = 0; scale != 1 && i < width * Q; i += VL) v_store(dst + i, v_mul(v_set(scale), v_load(dst + i)));
 }
 
+/* Lanes that nq queries need, in whole vectors. */
+static int64_t width(int64_t nq) {
+    return nq > VL ? Q : VL;
+}
+
 /* What the mask says of a block. */
 typedef enum { NONE, SOME, ALL } allowed;
 
@@ -157,7 +162,8 @@ static allowed read_mask(const job *w, int64_t b, int64_t h, int64_t i0, int64_t
 }
 
 /* s[nk][Q]: scores of keys j0 .. and queries i0 .., with bias; -inf where forbidden. `extra` is room of [KEYS x Q].
- * Returns false, and makes no scores, if the mask forbids them all. */
+ * A second vector that no query needs is left as it was. Returns false, and makes no scores, if the mask forbids them
+ * all. */
 static bool scores(const job *w, int64_t b, int64_t h, int64_t i0, int64_t nq, int64_t j0, int64_t nk,
                    const float *keys, const float *queries, float *s, float *extra) {
     uint8_t bytes[KEYS * Q], *allow = NULL;
@@ -166,7 +172,7 @@ static bool scores(const job *w, int64_t b, int64_t h, int64_t i0, int64_t nq, i
         if (all == NONE) return false;
         if (all == SOME) allow = bytes;
     }
-    product(keys, nk, w->d, queries, Q, s, Q, Q, true);
+    product(keys, nk, w->d, queries, Q, s, Q, width(nq), true);
     if (w->bias) {
         const int64_t *t = w->bias_stride;
         gy_strided m = {w->bias + b * t[0] + h * t[1] + i0 * t[2] + j0 * t[3], t[2], t[3]};
@@ -196,8 +202,8 @@ static size_t forward_floats(const job *w) {
 }
 
 /* One block of scores meets the running maximum m, sum l and output o^T [dv][Q]. */
-static void absorb(float *s, int64_t nk, float *m, float *l, float *o, int64_t dv) {
-    for (int64_t lane = 0; lane < Q; lane += VL) {
+static void absorb(float *s, int64_t nq, int64_t nk, float *m, float *l, float *o, int64_t dv) {
+    for (int64_t lane = 0; lane < nq; lane += VL) {
         vf old = v_load(m + lane), top = old;
         for (int64_t j = 0; j < nk; j++) top = v_max(top, v_load(s + j * Q + lane));
         vf base = v_sel(v_eq(top, v_set(-INFINITY)), v_zero(), top), sum = v_zero();
@@ -211,6 +217,25 @@ static void absorb(float *s, int64_t nk, float *m, float *l, float *o, int64_t d
         v_store(l + lane, v_fma(v_load(l + lane), keep, sum));
         if (v_bitmask(v_ne(keep, v_set(1))))
             for (int64_t c = 0; c < dv; c++) v_store(o + c * Q + lane, v_mul(keep, v_load(o + c * Q + lane)));
+    }
+}
+
+/* y [nq][dv], rows `step` apart, and lse [nq]. */
+static void finish(const float *o, const float *m, const float *l, int64_t nq, int64_t dv, float *y, int64_t step,
+                   float *lse) {
+    for (int64_t lane = 0; lane < nq; lane += VL) {
+        int64_t lines = least(nq - lane, VL);
+        vf sum = v_load(l + lane);
+        vm blind = v_eq(sum, v_zero());
+        vf inverse = v_sel(blind, v_zero(), v_div(v_set(1), sum));
+        v_storen(lse + lane, v_sel(blind, v_set(-INFINITY), v_add(v_load(m + lane), v_log(sum))), lines);
+        for (int64_t c = 0; c < dv; c += VL) {
+            vf r[VL];
+            for (int64_t n = 0; n < VL; n++)
+                r[n] = c + n < dv ? v_mul(inverse, v_load(o + (c + n) * Q + lane)) : v_zero();
+            v_transpose(r);
+            for (int64_t n = 0; n < lines; n++) v_storen(y + (lane + n) * step + c, r[n], least(dv - c, VL));
+        }
     }
 }
 
@@ -236,17 +261,13 @@ static void forward_tile(void *arg, int64_t t, int worker) {
             if (j >= visible(w, i, nq)) continue;
             float *ob = o + (i - lo) * w->dv;
             if (!scores(w, b, h, i, nq, j, nk, keys, queries + (i - lo) * w->d, s, extra)) continue;
-            absorb(s, nk, m + (i - lo), l + (i - lo), ob, w->dv);
-            product(values, w->dv, nk, s, Q, ob, Q, Q, false);
+            absorb(s, nq, nk, m + (i - lo), l + (i - lo), ob, w->dv);
+            product(values, w->dv, nk, s, Q, ob, Q, width(nq), false);
         }
     }
-    for (int64_t i = lo; i < hi; i++) {
-        int64_t at = i - lo;
-        float sum = l[at], inverse = sum == 0 ? 0 : 1 / sum, *y = w->y + ((b * w->tq + i) * w->h + h) * w->dv;
-        const float *ob = o + at / Q * Q * w->dv + at % Q;
-        for (int64_t c = 0; c < w->dv; c++) y[c] = ob[c * Q] * inverse;
-        w->lse[head * w->tq + i] = sum == 0 ? -INFINITY : m[at] + logf(sum);
-    }
+    for (int64_t i = lo; i < hi; i += Q)
+        finish(o + (i - lo) * w->dv, m + (i - lo), l + (i - lo), least(hi - i, Q), w->dv,
+               w->y + ((b * w->tq + i) * w->h + h) * w->dv, w->h * w->dv, w->lse + head * w->tq + i);
 }
 
 /* ---- forward, few queries ----
