@@ -88,14 +88,19 @@ static void pack_panels(const gy_strided *m, int64_t lines, int64_t depth, float
         r = end;
     }
 }
-/* c [lines x n] = or += panels a [depth] times rows of b. n <= Q; whole vectors of b are read. */
-static void product(const float *a, int64_t lines, int64_t depth, const float *b, int64_t ldb, float *c, int64_t ldc,
-                    int64_t n, bool first) {
-    for (int64_t panel = 0, r = 0; r < lines; panel++) {
+/* c [lines x n] = or += panels a [depth] times rows of b. n <= Q; whole vectors of b are read. Of the lines and depth
+ * that were packed only the first `need` and `deep` enter; c is written to the end of a panel. */
+static void part_product(const float *a, int64_t lines, int64_t depth, int64_t need, int64_t deep, const float *b,
+                         int64_t ldb, float *c, int64_t ldc, int64_t n, bool first) {
+    for (int64_t panel = 0, r = 0; r < need; panel++) {
         int64_t end = panel_end(lines, panel);
-        GY_ISAFN(gy_ukr_table_f32)[end - r - 1][n > VL](depth, a + r * depth, b, ldb, c + r * ldc, ldc, n, first);
+        GY_ISAFN(gy_ukr_table_f32)[end - r - 1][n > VL](deep, a + r * depth, b, ldb, c + r * ldc, ldc, n, first);
         r = end;
     }
+}
+static void product(const float *a, int64_t lines, int64_t depth, const float *b, int64_t ldb, float *c, int64_t ldc,
+                    int64_t n, bool first) {
+    part_product(a, lines, depth, lines, depth, b, ldb, c, ldc, n, first);
 }
 /* The same with b of any width, of which only n columns may be read: the last, partial vectors go through `edge`
  * [depth x Q]. */
@@ -161,39 +166,41 @@ static allowed read_mask(const job *w, int64_t b, int64_t h, int64_t i0, int64_t
     return !any ? NONE : all == (1u << VL) - 1 ? ALL : SOME;
 }
 
-/* s[nk][Q]: scores of keys j0 .. and queries i0 .., with bias; -inf where forbidden. `extra` is room of [KEYS x Q].
- * A second vector that no query needs is left as it was. Returns false, and makes no scores, if the mask forbids them
- * all. */
-static bool scores(const job *w, int64_t b, int64_t h, int64_t i0, int64_t nq, int64_t j0, int64_t nk,
-                   const float *keys, const float *queries, float *s, float *extra) {
-    uint8_t bytes[KEYS * Q], *allow = NULL;
-    if (w->mask) {
-        allowed all = read_mask(w, b, h, i0, nq, j0, nk, bytes);
-        if (all == NONE) return false;
-        if (all == SOME) allow = bytes;
-    }
-    product(keys, nk, w->d, queries, Q, s, Q, width(nq), true);
-    if (w->bias) {
-        const int64_t *t = w->bias_stride;
-        gy_strided m = {w->bias + b * t[0] + h * t[1] + i0 * t[2] + j0 * t[3], t[2], t[3]};
-        GY_ISAFN(gy_pack_strided_f32)(&m, 0, nq, 0, nk, Q, extra);
-        for (int64_t e = 0; e < nk * Q; e += VL) v_store(s + e, v_add(v_load(s + e), v_load(extra + e)));
-    }
-    if (allow)
-        for (int64_t e = 0; e < nk * Q; e += VL)
-            v_store(s + e, v_sel(v_load_mask(allow + e), v_load(s + e), v_set(-INFINITY)));
-    int64_t shift = w->tk - w->tq;
-    if (w->attr->causal && j0 + nk - 1 > i0 + shift)
-        for (int64_t j = 0; j < nk; j++)
-            for (int64_t i = 0; i < nq && i + i0 + shift < j + j0; i++) s[j * Q + i] = -INFINITY;
-    return true;
-}
 /* Keys that the last of queries i0 .. +n may see. */
 static int64_t visible(const job *w, int64_t i0, int64_t n) {
     int64_t seen = w->attr->causal ? i0 + n + w->tk - w->tq : w->tk;
     return seen < 0 ? 0 : least(seen, w->tk);
 }
 
+/* s[n][Q]: scores of keys j0 .. +n and queries i0 .. +nq, with bias; -inf where forbidden. Returns n: nk less the last
+ * keys that the causal mask hides from all these queries, or 0 if there is nothing to see. A second vector that no
+ * query needs is left as it was. `extra` is room of [KEYS x Q]. */
+static int64_t scores(const job *w, int64_t b, int64_t h, int64_t i0, int64_t nq, int64_t j0, int64_t nk,
+                      const float *keys, const float *queries, float *s, float *extra) {
+    int64_t n = least(nk, visible(w, i0, nq) - j0);
+    if (n <= 0) return 0;
+    uint8_t bytes[KEYS * Q], *allow = NULL;
+    if (w->mask) {
+        allowed all = read_mask(w, b, h, i0, nq, j0, n, bytes);
+        if (all == NONE) return 0;
+        if (all == SOME) allow = bytes;
+    }
+    part_product(keys, nk, w->d, n, w->d, queries, Q, s, Q, width(nq), true);
+    if (w->bias) {
+        const int64_t *t = w->bias_stride;
+        gy_strided m = {w->bias + b * t[0] + h * t[1] + i0 * t[2] + j0 * t[3], t[2], t[3]};
+        GY_ISAFN(gy_pack_strided_f32)(&m, 0, nq, 0, n, Q, extra);
+        for (int64_t e = 0; e < n * Q; e += VL) v_store(s + e, v_add(v_load(s + e), v_load(extra + e)));
+    }
+    if (allow)
+        for (int64_t e = 0; e < n * Q; e += VL)
+            v_store(s + e, v_sel(v_load_mask(allow + e), v_load(s + e), v_set(-INFINITY)));
+    int64_t shift = w->tk - w->tq;
+    if (w->attr->causal && j0 + n - 1 > i0 + shift)
+        for (int64_t j = 0; j < n; j++)
+            for (int64_t i = 0; i < nq && i + i0 + shift < j + j0; i++) s[j * Q + i] = -INFINITY;
+    return n;
+}
 /* ---- forward ---- */
 
 static size_t forward_floats(const job *w) {
@@ -258,11 +265,11 @@ static void forward_tile(void *arg, int64_t t, int worker) {
         pack_panels(&(gy_strided){row(&w->v, b, j, hkv), 1, w->v.stride[1]}, w->dv, nk, values);
         for (int64_t i = lo; i < hi; i += Q) {
             int64_t nq = least(hi - i, Q);
-            if (j >= visible(w, i, nq)) continue;
             float *ob = o + (i - lo) * w->dv;
-            if (!scores(w, b, h, i, nq, j, nk, keys, queries + (i - lo) * w->d, s, extra)) continue;
-            absorb(s, nq, nk, m + (i - lo), l + (i - lo), ob, w->dv);
-            product(values, w->dv, nk, s, Q, ob, Q, width(nq), false);
+            int64_t n = scores(w, b, h, i, nq, j, nk, keys, queries + (i - lo) * w->d, s, extra);
+            if (!n) continue;
+            absorb(s, nq, n, m + (i - lo), l + (i - lo), ob, w->dv);
+            part_product(values, w->dv, nk, w->dv, n, s, Q, ob, Q, width(nq), false);
         }
     }
     for (int64_t i = lo; i < hi; i += Q)
@@ -467,15 +474,15 @@ static void backward_tile(void *arg, int64_t t, int worker) {
         for (int64_t g = 0; g < group; g++)
             for (int64_t i = 0; i < w->tq; i += Q) {
                 int64_t h = hkv * group + g, nq = least(w->tq - i, Q), at = g * span + i;
-                if (j >= visible(w, i, nq)) continue;
-                if (!scores(w, b, h, i, nq, j, nk, keys, queries + at * w->d, s, extra)) continue;
-                product(values, nk, w->dv, cts + at * w->dv, Q, dp, Q, Q, true);
-                weigh(s, dp, nk, lse + at, delta + at);
-                product(keys_t, w->d, nk, dp, Q, dq + at * w->d, Q, Q, false);
-                pack_panels(&(gy_strided){s, Q, 1}, nk, nq, flipped);
-                wide_product(flipped, nk, nq, row(&w->ct, b, i, h), w->ct.stride[1], dv, w->dv, w->dv, edge);
-                pack_panels(&(gy_strided){dp, Q, 1}, nk, nq, flipped);
-                wide_product(flipped, nk, nq, row(&w->q, b, i, h), w->q.stride[1], dk, w->d, w->d, edge);
+                int64_t n = scores(w, b, h, i, nq, j, nk, keys, queries + at * w->d, s, extra);
+                if (!n) continue;
+                part_product(values, nk, w->dv, n, w->dv, cts + at * w->dv, Q, dp, Q, Q, true);
+                weigh(s, dp, n, lse + at, delta + at);
+                part_product(keys_t, w->d, nk, w->d, n, dp, Q, dq + at * w->d, Q, Q, false);
+                pack_panels(&(gy_strided){s, Q, 1}, n, nq, flipped);
+                wide_product(flipped, n, nq, row(&w->ct, b, i, h), w->ct.stride[1], dv, w->dv, w->dv, edge);
+                pack_panels(&(gy_strided){dp, Q, 1}, n, nq, flipped);
+                wide_product(flipped, n, nq, row(&w->q, b, i, h), w->q.stride[1], dk, w->d, w->d, edge);
             }
         for (int64_t n = 0; n < nk; n++) {
             int64_t to = (b * w->tk + j + n) * w->hkv + hkv;
@@ -524,13 +531,13 @@ static void bias_block(const bias_job *q, int64_t b, int64_t h, int64_t j, float
     pack_panels(&(gy_strided){row(&w->v, b, j, hkv), w->v.stride[1], 1}, nk, w->dv, values);
     for (int64_t i = 0; i < w->tq; i += Q) {
         int64_t nq = least(w->tq - i, Q);
-        if (j >= visible(w, i, nq)) continue;
         pack_block(w, b, h, i, nq, queries, cts, lse, delta);
-        if (!scores(w, b, h, i, nq, j, nk, keys, queries, s, extra)) continue;
-        product(values, nk, w->dv, cts, Q, dp, Q, Q, true);
-        weigh(s, dp, nk, lse, delta);
+        int64_t seen = scores(w, b, h, i, nq, j, nk, keys, queries, s, extra);
+        if (!seen) continue;
+        part_product(values, nk, w->dv, seen, w->dv, cts, Q, dp, Q, Q, true);
+        weigh(s, dp, seen, lse, delta);
         float *to = (float *)q->out.data + b * q->stride[0] + h * q->stride[1] + i * q->stride[2] + j * q->stride[3];
-        for (int64_t n = 0; n < nk; n++)
+        for (int64_t n = 0; n < seen; n++)
             for (int64_t e = 0; e < nq; e++) to[e * q->stride[2] + n * q->stride[3]] += dp[n * Q + e];
     }
 }
