@@ -36,9 +36,7 @@ GY_INLINE vf v_exp_reduce(vf x, vf *r) {
 
 GY_INLINE vf v_exp(vf x) {
     vf r, n = v_exp_reduce(v_min(v_set(89.0f), v_max(v_set(-104.0f), x)), &r);
-    vi k = v_to_int(n), half = vi_sra(k, 1);
-    vf y = v_add(v_set(1.0f), v_expm1_reduced(r));
-    return v_mul(v_mul(y, v_pow2(half)), v_pow2(vi_sub(k, half))); /* two steps: 2^n may be denormal or infinite */
+    return v_scale(v_add(v_set(1.0f), v_expm1_reduced(r)), n);
 }
 
 /* e^x - 1 for x <= 0. */
