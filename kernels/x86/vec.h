@@ -507,16 +507,6 @@ GY_INLINE vf v_pow2(vi n) {
     return v_float(vi_sll(vi_add(n, vi_set(127)), 23));
 }
 
-/* a 2^n for whole |n| <= 252. */
-GY_INLINE vf v_scale(vf a, vf n) {
-#if defined(GY_TIER_avx2)
-    vi k = v_to_int(n), half = vi_sra(k, 1);
-    return v_mul(v_mul(a, v_pow2(half)), v_pow2(vi_sub(k, half))); /* two steps: 2^n may be denormal or infinite */
-#else
-    return _mm512_scalef_ps(a, n);
-#endif
-}
-
 GY_INLINE float v4_sum(__m128 x) {
     x = _mm_add_ps(x, _mm_movehl_ps(x, x));
     return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
