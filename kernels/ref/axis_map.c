@@ -59,20 +59,24 @@ static axis_map transposed(const axis_map *m, char **at) {
     return t;
 }
 
-static job prepare(const axis_map_job *a, const gy_kargs *k) {
-    gy_shape x = k->in[0].shape, y = k->out[0].shape;
-    job j = {.k = k, .channels = x.dim[x.rank - 1], .n_in = 1, .n_out = 1};
-    char *at = k->scratch;
+void *ref_axis_map_tables(const axis_map_job *a, void *memory, axis_map map[3]) {
+    char *at = memory;
     for (int axis = 0; axis < 3; axis++) {
         axis_map m = lay_out(a->in[axis], a->out[axis], weights(a, axis), &at);
         m.begin[0] = 0;
         for (int64_t o = 0; o < m.out; o++)
             m.begin[o + 1] = m.begin[o] + a->row(a->attr, axis, m.in, o, &m.first[o], m.w + m.begin[o]);
-        j.map[axis] = a->adjoint ? transposed(&m, &at) : m;
+        map[axis] = a->adjoint ? transposed(&m, &at) : m;
     }
+    return at;
+}
+
+static job prepare(const axis_map_job *a, const gy_kargs *k) {
+    gy_shape x = k->in[0].shape, y = k->out[0].shape;
+    job j = {.k = k, .channels = x.dim[x.rank - 1], .n_in = 1, .n_out = 1};
+    j.acc = ref_axis_map_tables(a, k->scratch, j.map);
     for (int64_t i = 1; i < x.rank - 1; i++) j.n_in *= x.dim[i];
     for (int64_t i = 1; i < y.rank - 1; i++) j.n_out *= y.dim[i];
-    j.acc = (double *)(void *)at;
     return j;
 }
 

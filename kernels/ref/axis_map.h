@@ -32,6 +32,11 @@ void ref_spatial_sizes(gy_shape s, int64_t size[3]);
 
 /* Scratch for the tables and one row of sums a worker. */
 size_t ref_axis_map_scratch(const axis_map_job *j, const gy_kargs *k, int threads);
+/* Fills the tables of the three axes, adjoint applied, in `memory` of that many bytes; returns what follows them. */
+void *ref_axis_map_tables(const axis_map_job *j, void *memory, axis_map map[3]);
+/* The maps of resize and resize_dx, avg_pool and avg_pool_dx. */
+axis_map_job ref_resize_map(const gy_kargs *k, bool adjoint);
+axis_map_job ref_avg_pool_map(const gy_kargs *k, bool adjoint);
 /* k->out[0] = map(k->in[0]). */
 void ref_axis_map_f32(const axis_map_job *j, const gy_kargs *k);
 void ref_axis_map_f64(const axis_map_job *j, const gy_kargs *k);

@@ -17,7 +17,7 @@ static int64_t row(const void *attr, int axis, int64_t in, int64_t o, int64_t *f
     return hi - lo;
 }
 
-static axis_map_job map(const gy_kargs *k, bool adjoint) {
+axis_map_job ref_avg_pool_map(const gy_kargs *k, bool adjoint) {
     axis_map_job j = {.row = row, .attr = k->attr, .adjoint = adjoint};
     ref_spatial_sizes(adjoint ? k->out[0].shape : k->in[0].shape, j.in);
     ref_spatial_sizes(adjoint ? k->in[0].shape : k->out[0].shape, j.out);
@@ -26,12 +26,12 @@ static axis_map_job map(const gy_kargs *k, bool adjoint) {
 
 size_t ref_avg_pool_scratch(const gy_kargs *k, int threads);
 size_t ref_avg_pool_scratch(const gy_kargs *k, int threads) {
-    axis_map_job j = map(k, false);
+    axis_map_job j = ref_avg_pool_map(k, false);
     return ref_axis_map_scratch(&j, k, threads);
 }
 size_t ref_avg_pool_dx_scratch(const gy_kargs *k, int threads);
 size_t ref_avg_pool_dx_scratch(const gy_kargs *k, int threads) {
-    axis_map_job j = map(k, true);
+    axis_map_job j = ref_avg_pool_map(k, true);
     return ref_axis_map_scratch(&j, k, threads);
 }
 
@@ -58,12 +58,12 @@ static job prepare(const gy_kargs *k, gy_shape x, gy_shape y) {
 
 void NAME(avg_pool)(const gy_kargs *k);
 void NAME(avg_pool)(const gy_kargs *k) {
-    axis_map_job j = map(k, false);
+    axis_map_job j = ref_avg_pool_map(k, false);
     NAME(axis_map)(&j, k);
 }
 void NAME(avg_pool_dx)(const gy_kargs *k);
 void NAME(avg_pool_dx)(const gy_kargs *k) {
-    axis_map_job j = map(k, true);
+    axis_map_job j = ref_avg_pool_map(k, true);
     NAME(axis_map)(&j, k);
 }
 

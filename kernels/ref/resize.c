@@ -10,7 +10,7 @@ static int64_t row(const void *attr, int axis, int64_t in, int64_t o, int64_t *f
     return n;
 }
 
-static axis_map_job map(const gy_kargs *k, bool adjoint) {
+axis_map_job ref_resize_map(const gy_kargs *k, bool adjoint) {
     const gy_resize_attr *a = k->attr;
     axis_map_job j = {.row = row, .attr = a, .adjoint = adjoint};
     for (int i = 0; i < 3; i++) {
@@ -22,12 +22,12 @@ static axis_map_job map(const gy_kargs *k, bool adjoint) {
 
 size_t ref_resize_scratch(const gy_kargs *k, int threads);
 size_t ref_resize_scratch(const gy_kargs *k, int threads) {
-    axis_map_job j = map(k, false);
+    axis_map_job j = ref_resize_map(k, false);
     return ref_axis_map_scratch(&j, k, threads);
 }
 size_t ref_resize_dx_scratch(const gy_kargs *k, int threads);
 size_t ref_resize_dx_scratch(const gy_kargs *k, int threads) {
-    axis_map_job j = map(k, true);
+    axis_map_job j = ref_resize_map(k, true);
     return ref_axis_map_scratch(&j, k, threads);
 }
 
@@ -39,12 +39,12 @@ size_t ref_resize_dx_scratch(const gy_kargs *k, int threads) {
 
 void NAME(resize)(const gy_kargs *k);
 void NAME(resize)(const gy_kargs *k) {
-    axis_map_job j = map(k, false);
+    axis_map_job j = ref_resize_map(k, false);
     NAME(axis_map)(&j, k);
 }
 void NAME(resize_dx)(const gy_kargs *k);
 void NAME(resize_dx)(const gy_kargs *k) {
-    axis_map_job j = map(k, true);
+    axis_map_job j = ref_resize_map(k, true);
     NAME(axis_map)(&j, k);
 }
 

@@ -39,8 +39,16 @@ GY_INLINE vf line_keep(vf x, int64_t n, float fill) {
 
 /* The largest element; a NaN may or may not come out. n >= 1. */
 GY_INLINE float line_max(const float *x, int64_t n) {
-    vf m = v_set(-INFINITY);
-    for (int64_t i = 0; i < n; i += VL) m = v_max(m, line_keep(line_load(x + i, n - i), n - i, -INFINITY));
+    vf m = v_set(-INFINITY), m1 = m, m2 = m, m3 = m; /* four chains: v_max has a latency */
+    int64_t i = 0;
+    for (; i + 4 * VL <= n; i += 4 * VL) {
+        m = v_max(m, v_load(x + i));
+        m1 = v_max(m1, v_load(x + i + VL));
+        m2 = v_max(m2, v_load(x + i + 2 * VL));
+        m3 = v_max(m3, v_load(x + i + 3 * VL));
+    }
+    m = v_max(v_max(m, m1), v_max(m2, m3));
+    for (; i < n; i += VL) m = v_max(m, line_keep(line_load(x + i, n - i), n - i, -INFINITY));
     return v_hmax(m);
 }
 /* sum of e^(x - max); y not NULL: the terms are stored there. */

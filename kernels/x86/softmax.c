@@ -2,7 +2,7 @@
  *
  * Softmax: the row's maximum, exponentials stored and summed, one scaling: a row stays in the first or second cache
  * between the passes. Cross-entropy stores no softmax. About 20 FLOPs and 8 to 12 bytes an element; bound by the
- * exponential in the caches: softmax of 1024 columns 2.6 elements a ns on AVX-512, 1.75 on AVX2 (one thread of Zen 4;
+ * exponential in the caches: softmax of 1024 columns 3.1 elements a ns on AVX-512, 1.75 on AVX2 (one thread of Zen 4;
  * make bench). */
 #include "lines.h"
 #include "rows.h"

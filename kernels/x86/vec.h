@@ -507,16 +507,6 @@ GY_INLINE vf v_pow2(vi n) {
     return v_float(vi_sll(vi_add(n, vi_set(127)), 23));
 }
 
-/* y 2^n for whole n, -252 <= n <= 254, rounded once even where 2^n alone would be denormal or infinite. */
-GY_INLINE vf v_scale2(vf y, vf n) {
-#if defined(GY_TIER_avx2)
-    vi k = v_to_int(n), half = vi_sra(k, 1);
-    return v_mul(v_mul(y, v_pow2(half)), v_pow2(vi_sub(k, half)));
-#else
-    return _mm512_scalef_ps(y, n);
-#endif
-}
-
 GY_INLINE float v4_sum(__m128 x) {
     x = _mm_add_ps(x, _mm_movehl_ps(x, x));
     return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));

@@ -34,9 +34,19 @@ GY_INLINE vf v_exp_reduce(vf x, vf *r) {
     return n;
 }
 
+/* a 2^n for whole |n| <= 252. */
+GY_INLINE vf v_scale(vf a, vf n) {
+#if defined(GY_TIER_avx2)
+    vi k = v_to_int(n), half = vi_sra(k, 1);
+    return v_mul(v_mul(a, v_pow2(half)), v_pow2(vi_sub(k, half))); /* two steps: 2^n may be denormal or infinite */
+#else
+    return _mm512_scalef_ps(a, n);
+#endif
+}
+
 GY_INLINE vf v_exp(vf x) {
     vf r, n = v_exp_reduce(v_min(v_set(89.0f), v_max(v_set(-104.0f), x)), &r);
-    return v_scale2(v_add(v_set(1.0f), v_expm1_reduced(r)), n);
+    return v_scale(v_add(v_set(1.0f), v_expm1_reduced(r)), n);
 }
 
 /* e^x - 1 for x <= 0. */
