@@ -24,7 +24,7 @@ static char small[256];
 
 #define NEEDS_A_MODEL                                                                                                  \
     (void)state;                                                                                                       \
-    if (!(slug = model())) skip();                                                                                     \
+    assert_non_null(slug = model());                                                                                   \
     snprintf(small, sizeof small, "%s%s", slug,                                                                        \
              strcmp(slug, "mindbridge") ? "" : " --set trials=60 --set adapt_trials=20 --set tests=60 --set batch=10")
 
