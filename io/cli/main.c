@@ -52,7 +52,8 @@ static const cli_option sample_options[] = {CONFIG_OPTIONS,
                                             {"--seed", "S", "seed (default 0)"},
                                             {"-o", "grid.png", "picture to write"},
                                             {0}};
-static const cli_option claim_options[] = {{"--seed", "S", "seed (default 0)"},
+static const cli_option claim_options[] = {CONFIG_OPTIONS,
+                                           {"--seed", "S", "seed (default 0)"},
                                            {"--ablate", "NAME", "break the mechanism: the claim must fail"},
                                            {"--json", NULL, "print a JSON object"},
                                            {0}};

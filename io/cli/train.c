@@ -334,6 +334,13 @@ int cli_claim(gy_ctx *ctx, const cli_args *a) {
         gy_json_put_string(&w, "slug", def->slug);
         gy_json_put_int(&w, "seed", (int64_t)j.seed);
         gy_json_put_string(&w, "ablate", j.ablate);
+        const char *settings[128];
+        int n_settings = cli_all(a, "--set", settings, 128);
+        if (n_settings) { /* not the paper's claim any more: say so */
+            gy_json_open_array(&w, "set");
+            for (int i = 0; i < n_settings; i++) gy_json_put_string(&w, NULL, settings[i]);
+            gy_json_close(&w);
+        }
         gy_json_put_bool(&w, "pass", c.pass);
         gy_json_put_string(&w, "metric", c.metric);
         gy_json_put_real(&w, "value", c.value);

@@ -1,0 +1,587 @@
+/* Titans: a sequence model whose long-term memory learns while it reads.
+ *
+ * Behrouz, Zhong, Mirrokni: "Titans: Learning to Memorize at Test Time", 2024, arXiv 2501.00663.
+ *
+ * Attention is a short-term memory: exact, but only as long as its window. Beside it stands a small network M that is
+ * trained by gradient descent on the sequence itself, at test time too: what surprises it is written into its weights,
+ * and gates made from each token decide how strongly (theta), how long a surprise lasts (eta) and how fast all is
+ * forgotten (alpha). models/blocks/memory.h has the equations of the memory; this file builds the paper's three ways
+ * to join the two (section 4): memory as context (MAC), as a gate (MAG), as a layer (MAL), and the plain sum that the
+ * miniature uses.
+ *
+ * The claim: pairs "key value" are told, nonsense follows, longer than the attention window, then the keys are asked
+ * for in another order. Values are drawn anew for every sequence: no trained weight can know them. With the memory the
+ * answers are right, at a gap never trained on too; the same network with attention alone guesses. Ablation `conv`
+ * takes the short convolution away, so that a token cannot see the key before its value; `theta` sets all learning
+ * steps to zero; `memory` drops the branch.
+ *
+ * Inferred, for no official code exists: sizes of the 340M model beyond width 1024, 24 layers and 16 heads; sigmoid
+ * gates per head; MAC's read-out h_j is open to the queries t >= j only, since h_j has seen token j; rotary positions
+ * in `text` and `paper`, none in `tiny`. */
+#include "../blocks/lm_train.h"
+#include "../blocks/memory.h"
+#include "../blocks/panels.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- configuration ---- */
+
+typedef struct config {
+    gy_lm_train train;
+    int64_t layers, heads, width, inner, vocabulary;
+    int64_t window, persistent; /* tokens that attention sees; learned tokens before them (section 3.3) */
+    int64_t depth, expand;      /* of the memory network; its hidden width in head widths */
+    int64_t chunk, conv;        /* tokens that share their starting weights; width of the short convolution */
+    int64_t rope;
+    double rate; /* theta is at most this */
+    int64_t pairs, keys, gap, long_gap;
+    char join[64];
+} config;
+
+#define INT(n, lo, hi, help)                                                                                           \
+    { #n, help, GY_OPT_INT, offsetof(config, n), lo, hi }
+static const gy_option options[] = {
+    GY_LM_TRAIN_OPTIONS(config),
+    INT(layers, 1, 1024, "blocks"),
+    INT(heads, 1, 1024, "heads of attention and of the memory"),
+    INT(width, 1, 1 << 20, "of the residual stream"),
+    INT(inner, 1, 1 << 22, "neurons of an MLP"),
+    INT(vocabulary, 2, 1 << 24, "tokens that there are; 256: bytes"),
+    INT(window, 1, 1 << 24, "tokens that attention sees; mac: the segment"),
+    INT(persistent, 0, 4096, "learned tokens that attention always sees"),
+    INT(depth, 1, GY_MEMORY_DEPTH, "layers of the memory network; 1: a matrix"),
+    INT(expand, 1, 64, "its hidden width, in head widths"),
+    {"memory_chunk", "tokens whose gradients are taken at the same weights", GY_OPT_INT, offsetof(config, chunk), 1,
+     1 << 20},
+    INT(conv, 1, 64, "width of the causal convolution over queries, keys and values"),
+    INT(rope, 0, 1, "rotary positions in attention"),
+    {"rate", "largest learning step theta of the memory", GY_OPT_REAL, offsetof(config, rate), 0, 10},
+    INT(pairs, 0, 16, "recall task: pairs to remember; 0: train on text"),
+    INT(keys, 2, 16, "recall task: keys, and as many values"),
+    INT(gap, 0, 1 << 20, "recall task: tokens of nonsense between telling and asking"),
+    INT(long_gap, 0, 1 << 20, "recall task: the gap of evaluation that training never saw"),
+    {"join", "mac, mag, mal, or sum: how memory and attention meet", GY_OPT_TEXT, offsetof(config, join), 0, 0},
+    {NULL},
+};
+
+static const config tiny = {.train = {48, 32, 900, 4e-3, 0.0, 0.01, 4096},
+                            .layers = 1,
+                            .heads = 1,
+                            .width = 32,
+                            .inner = 64,
+                            .vocabulary = 256,
+                            .window = 8,
+                            .depth = 1,
+                            .expand = 1,
+                            .chunk = 12,
+                            .conv = 4,
+                            .rate = 1,
+                            .pairs = 6,
+                            .keys = 16,
+                            .gap = 24,
+                            .long_gap = 60,
+                            .join = "sum"};
+static const config text = {.train = {128, 8, 600, 2e-3, 0.05, 0.1, 4096},
+                            .layers = 2,
+                            .heads = 4,
+                            .width = 64,
+                            .inner = 128,
+                            .vocabulary = 256,
+                            .window = 32,
+                            .persistent = 4,
+                            .depth = 2,
+                            .expand = 2,
+                            .chunk = 16,
+                            .conv = 4,
+                            .rope = 1,
+                            .rate = 0.1,
+                            .keys = 16,
+                            .join = "mac"};
+/* 340M: 24 blocks of width 1024, 16 heads, two-layer memories four heads wide; the MLP's width makes the count. */
+static const config paper = {.train = {2048, 1, 30000, 4e-4, 0.02, 0.1, 1024},
+                             .layers = 24,
+                             .heads = 16,
+                             .width = 1024,
+                             .inner = 1024,
+                             .vocabulary = 32000,
+                             .window = 512,
+                             .persistent = 16,
+                             .depth = 2,
+                             .expand = 4,
+                             .chunk = 64,
+                             .conv = 4,
+                             .rope = 1,
+                             .rate = 0.1,
+                             .keys = 16,
+                             .join = "mag"};
+static const gy_config configs[] = {
+    {"tiny", "one block that must remember pairs beyond its window: trains in seconds", &tiny},
+    {"text", "two MAC blocks on bytes", &text},
+    {"paper", "the 340M model: MAG, 24 blocks of width 1024", &paper},
+    {NULL}};
+static const char *const ablations[] = {"memory - attention alone",
+                                        "conv - no short convolution: keys and values are never seen together",
+                                        "theta - learning steps of zero: nothing is written", NULL};
+
+static gy_status check(gy_ctx *ctx, const void *cfg) {
+    const config *c = cfg;
+    static const char *const joins[] = {"mac", "mag", "mal", "sum", NULL};
+    bool known = false;
+    for (int i = 0; joins[i]; i++) known |= !strcmp(c->join, joins[i]);
+    if (!known) {
+        const char *near = gy_nearest(c->join, joins);
+        return gy_fail(ctx, GY_ERR_USAGE, "titans: join=%s: expected mac, mag, mal or sum%s%s", c->join,
+                       near ? "; did you mean " : "", near ? near : "");
+    }
+    if (c->width % c->heads || (c->rope && c->width / c->heads % 2))
+        return gy_fail(ctx, GY_ERR_USAGE, "titans: width=%" PRId64 " cannot be cut into heads=%" PRId64 "%s", c->width,
+                       c->heads, c->rope ? " of even width" : "");
+    if (c->pairs && (c->pairs > c->keys || c->train.tokens != 4 * c->pairs + c->gap || c->vocabulary < 128))
+        return gy_fail(ctx, GY_ERR_USAGE,
+                       "titans: the recall task needs pairs <= keys, tokens = 4 pairs + gap = %" PRId64
+                       " and vocabulary >= 128",
+                       4 * c->pairs + c->gap);
+    return GY_OK;
+}
+
+/* ---- the model ---- */
+
+typedef struct scene { /* what a block is given besides its input */
+    const config *c;
+    const char *ablate;
+    gy_rope rope;
+} scene;
+
+static bool is(const scene *s, const char *ablation) {
+    return s->ablate && !strcmp(s->ablate, ablation);
+}
+
+static gy_t linear(gy_mod *m, const char *name, gy_t x, int64_t out) {
+    return gy_nn_linear(m, name, x, out, .no_bias = true, .init = {GY_INIT_NORMAL, 0.02});
+}
+
+/* q, k or v of the memory: x W, a causal convolution over `conv` tokens, SiLU (section 4.4): [B, H, T, D] */
+static gy_t projected(gy_mod *m, const scene *s, const char *name, gy_t x) {
+    const config *c = s->c;
+    int64_t b = gy_dim(x, 0), t = gy_dim(x, 1), d = c->width;
+    char conv[32];
+    gy_t y = gy_nn_linear(m, name, x, d, .no_bias = true);
+    snprintf(conv, sizeof conv, "%s_conv", name);
+    if (!is(s, "conv"))
+        y = gy_nn_conv(m, conv, gy_pad(y, 1, c->conv - 1, 0), d, .kernel = GY_S(c->conv), .groups = d, .no_bias = true);
+    return gy_permute(gy_reshape(gy_silu(y), b, t, c->heads, d / c->heads), 0, 2, 1, 3);
+}
+
+static gy_t gate(gy_mod *m, const char *name, gy_t x, int64_t heads, double bias) {
+    gy_t y = gy_nn_linear(m, name, x, heads, .bias_init = {GY_INIT_CONSTANT, bias}); /* [B, T, H] */
+    return gy_permute(y, 0, 2, 1);
+}
+
+static gy_t merged(gy_t y) { /* [B, H, T, D] -> [B, T, H D] */
+    return gy_flatten(gy_permute(y, 0, 2, 1, 3), 2, 3);
+}
+
+/* M_0: learned by the outer training */
+static gy_memory beginning(gy_mod *m, const config *c) {
+    gy_memory mem = {.depth = c->depth};
+    int64_t d = c->width / c->heads, hidden = d * c->expand;
+    for (int64_t l = 0; l < c->depth; l++) {
+        char name[32];
+        int64_t in = l ? hidden : d, out = l + 1 < c->depth ? hidden : d;
+        snprintf(name, sizeof name, "start.%" PRId64, l);
+        /* a matrix starts empty; a deep one must not, or no gradient passes */
+        mem.weight[l] = c->depth == 1
+                            ? gy_param(m, name, GY_S(c->heads, out, in), GY_INIT_ZEROS)
+                            : gy_param(m, name, GY_S(c->heads, out, in), GY_INIT_NORMAL, 1 / sqrt((double)in));
+        mem.momentum[l] = GY_NONE;
+    }
+    return mem;
+}
+
+/* Reads x [B, T, d] into the memory; y_t = M_t(q_t) [B, T, d]. */
+static gy_t memorize(gy_mod *m, const scene *s, gy_memory *mem, gy_t x) {
+    const config *c = s->c;
+    gy_t q = gy_l2_normalize(projected(m, s, "q", x)), k = gy_l2_normalize(projected(m, s, "k", x));
+    gy_t v = projected(m, s, "v", x);
+    gy_memory_gates g = {gate(m, "theta", x, c->heads, 0), gate(m, "eta", x, c->heads, -2),
+                         gate(m, "alpha", x, c->heads, -4), c->rate};
+    g.theta = gy_tap(m, "theta", g.theta);
+    if (is(s, "theta")) g.theta = gy_add_scalar(gy_scale(g.theta, 0), -1e4);
+    return merged(gy_memorize(mem, q, k, v, &g, c->chunk));
+}
+
+/* Which keys a query may see, u8 [1, 1, T, prefix + read + T]: all of the prefix; of the read-out and of the tokens,
+ * those up to its own, and of the tokens the last `window`. */
+static gy_t visible(gy_mod *m, int64_t prefix, bool read, int64_t t, int64_t window) {
+    gy_ctx *ctx = gy_graph_ctx(m->g);
+    int64_t n = prefix + (read ? 2 : 1) * t;
+    gy_tensor mask;
+    if (gy_graph_status(m->g) != GY_OK) return GY_NONE;
+    if (gy_tensor_new(ctx, &mask, GY_U8, GY_S(1, 1, t, n)) != GY_OK)
+        return gy_poison(m->g, GY_HERE, "%s", gy_error(ctx));
+    uint8_t *p = mask.data;
+    for (int64_t i = 0; i < t; i++)
+        for (int64_t j = 0; j < n; j++) {
+            int64_t from = j - prefix;
+            bool token = from >= 0 && (!read || from >= t);
+            if (from >= t) from -= t;
+            p[i * n + j] = j < prefix || (from <= i && (!token || i - from < window));
+        }
+    gy_t y = gy_const(m->g, &mask);
+    gy_tensor_free(ctx, &mask);
+    return y;
+}
+
+static gy_t heads(const config *c, gy_t x) {
+    return gy_reshape(x, gy_dim(x, 0), gy_dim(x, 1), c->heads, c->width / c->heads);
+}
+
+/* Sliding-window attention over [persistent | read | x] (eq. (20), (21)); read [B, T, d] or GY_NONE. */
+static gy_t attend(gy_mod *m, const scene *s, gy_t x, gy_t read, int64_t at) {
+    const config *c = s->c;
+    int64_t b = gy_dim(x, 0), t = gy_dim(x, 1), n = 0;
+    gy_t parts[3], keys = x;
+    gy_push(m, "attn");
+    if (c->persistent) {
+        gy_t p = gy_param(m, "persistent", GY_S(c->persistent, c->width), GY_INIT_NORMAL, 0.02);
+        parts[n++] = gy_broadcast_to(p, GY_S(b, c->persistent, c->width));
+    }
+    if (!gy_is_none(read)) parts[n++] = read;
+    gy_t q = heads(c, linear(m, "q", x, c->width)), v, k = heads(c, linear(m, "k", x, c->width));
+    if (c->rope) {
+        gy_rope r = {gy_slice(s->rope.cos, 0, at, at + t), gy_slice(s->rope.sin, 0, at, at + t)};
+        q = gy_rope_turn(r, q);
+        k = gy_rope_turn(r, k);
+    }
+    if (n) { /* what stands before the tokens has no place, and is not turned */
+        gy_t before = n == 2 ? gy_concat(1, 2, parts) : parts[0];
+        k = gy_concat2(1, heads(c, linear(m, "k", before, c->width)), k);
+        keys = gy_concat2(1, before, x);
+    }
+    v = heads(c, linear(m, "v", keys, c->width));
+    gy_t mask = visible(m, c->persistent, !gy_is_none(read), t, c->window);
+    gy_t y = gy_flatten(gy_attention(.q = q, .k = k, .v = v, .mask = mask), 2, 3);
+    y = linear(m, "o", y, c->width);
+    gy_pop(m);
+    return y;
+}
+
+/* Memory as context, section 4.1: segment by segment, read, attend, write, gate. */
+static gy_t mac(gy_mod *m, const scene *s, gy_t x) {
+    const config *c = s->c;
+    int64_t t = gy_dim(x, 1), n = 0;
+    gy_t *part = gy_malloc(gy_graph_ctx(m->g), (size_t)(t / c->window + 1) * sizeof *part);
+    if (!part) return gy_poison(m->g, GY_HERE, "%s", gy_error(gy_graph_ctx(m->g)));
+    gy_push(m, "memory");
+    gy_memory mem = beginning(m, c);
+    gy_pop(m);
+    for (int64_t at = 0; at < t; at += c->window) {
+        int64_t end = at + c->window < t ? at + c->window : t;
+        gy_t seg = gy_slice(x, 1, at, end);
+        gy_push(m, "memory");
+        gy_t q = gy_l2_normalize(projected(m, s, "q", seg));
+        gy_t h = merged(gy_memory_read(&mem, q)); /* eq. (21): what was learned before this segment */
+        gy_pop(m);
+        gy_t y = attend(m, s, seg, h, at); /* eq. (22), (23) */
+        gy_push(m, "memory");
+        gy_t z = memorize(m, s, &mem, y); /* eq. (24), (25) */
+        part[n++] = gy_mul(y, gy_sigmoid(gy_nn_rmsnorm(m, "norm", z)));
+        gy_pop(m);
+    }
+    gy_t y = n == 1 ? part[0] : gy_concat(1, n, part);
+    gy_free(gy_graph_ctx(m->g), part);
+    return y;
+}
+
+static gy_t remembered(gy_mod *m, const scene *s, gy_t x) {
+    gy_push(m, "memory");
+    gy_memory mem = beginning(m, s->c);
+    gy_t y = linear(m, "o", memorize(m, s, &mem, x), s->c->width);
+    gy_pop(m);
+    return y;
+}
+
+/* Attention and memory of one block. */
+static gy_t mixer(gy_mod *m, const scene *s, gy_t x) {
+    const char *join = s->c->join;
+    if (is(s, "memory")) return attend(m, s, x, GY_NONE, 0);
+    if (!strcmp(join, "mac")) return mac(m, s, x);
+    if (!strcmp(join, "mal")) return attend(m, s, remembered(m, s, x), GY_NONE, 0); /* eq. (29) to (31) */
+    gy_t y = attend(m, s, x, GY_NONE, 0), z = remembered(m, s, x);
+    if (!strcmp(join, "sum")) return gy_add(y, z);
+    return gy_mul(gy_nn_rmsnorm(m, "attn_norm", y), gy_silu(gy_nn_rmsnorm(m, "memory_norm", z))); /* eq. (26) to (28) */
+}
+
+/* tokens -> states [B, T, d] after the last norm; cfg is a scene without rope */
+static gy_t states_of(gy_mod *m, const void *cfg, const gy_lm_in *in) {
+    scene s = *(const scene *)cfg;
+    const config *c = s.c;
+    if (c->rope) s.rope = gy_rope_tables(m, &(gy_rope_args){.theta = 1e4}, in, c->width / c->heads);
+    gy_t x = gy_nn_embedding(m, "embed", in->ids, c->vocabulary, c->width, GY_INIT_NORMAL, 0.02); /* [B, T, d] */
+    for (int64_t l = 0; l < c->layers; l++) {
+        gy_push(m, "layers.%d", (int)l);
+        x = gy_add(x, mixer(m, &s, gy_nn_rmsnorm(m, "norm1", x)));
+        gy_t h = gy_nn_rmsnorm(m, "norm2", x);
+        h = gy_mul(gy_silu(linear(m, "mlp.gate", h, c->inner)), linear(m, "mlp.up", h, c->inner));
+        x = gy_add(x, linear(m, "mlp.down", h, c->width));
+        gy_pop(m);
+    }
+    return gy_nn_rmsnorm(m, "norm", x);
+}
+
+static gy_t logits_of(gy_mod *m, const void *cfg, gy_t states) {
+    const scene *s = cfg;
+    return gy_tap(m, "logits", linear(m, "head", states, s->c->vocabulary));
+}
+
+static gy_lm lm(const scene *s) {
+    return (gy_lm){s, states_of, logits_of, s->c->layers, s->c->heads, s->c->width / s->c->heads, s->c->vocabulary, 0};
+}
+static void build(gy_build *b) {
+    scene s = {.c = b->cfg, .ablate = b->ablate};
+    gy_lm l = lm(&s);
+    gy_lm_build(b, &l);
+}
+static void objective(gy_build *b) {
+    scene s = {.c = b->cfg, .ablate = b->ablate};
+    gy_lm l = lm(&s);
+    gy_lm_objective(b, &l);
+}
+
+/* ---- the recall task ---- */
+
+enum { KEY = 'a', VALUE = 'A', NOISE = '0', NOISES = 8 };
+
+/* Text trains as any language model; the recall task needs pairs in the configuration and no file. */
+static bool recall(const gy_job *j) {
+    return !j->data_path && ((const config *)j->cfg)->pairs > 0;
+}
+
+/* One sequence: pairs, `gap` tokens of nonsense, the keys again with their values in another order. target: the value
+ * where a key is asked for, -100 elsewhere. */
+static void draw(gy_rng *r, const config *c, int64_t gap, int64_t *ids, int64_t *target) {
+    int64_t key[16], value[16], n = 0, t = 4 * c->pairs + gap;
+    for (int64_t i = 0; i < t; i++) target[i] = -100;
+    for (int64_t i = 0; i < c->keys; i++) key[i] = i;
+    for (int64_t i = 0; i < c->pairs; i++) { /* distinct keys */
+        int64_t o = i + gy_rng_below(r, c->keys - i), k = key[o];
+        key[o] = key[i];
+        key[i] = k;
+        value[i] = gy_rng_below(r, c->keys);
+        ids[n++] = KEY + k;
+        ids[n++] = VALUE + value[i];
+    }
+    for (int64_t i = 0; i < gap; i++) ids[n++] = NOISE + gy_rng_below(r, NOISES);
+    for (int64_t i = 0; i < c->pairs; i++) {
+        int64_t o = i + gy_rng_below(r, c->pairs - i), k = key[o], v = value[o];
+        key[o] = key[i];
+        value[o] = value[i];
+        key[i] = k;
+        value[i] = v;
+        target[n] = VALUE + v;
+        ids[n++] = KEY + k;
+        ids[n++] = VALUE + v;
+    }
+}
+
+static gy_status open_data(gy_job *j) {
+    const config *c = j->cfg;
+    scene s = {.c = c, .ablate = j->ablate};
+    gy_lm l = lm(&s);
+    if (!recall(j)) return gy_lm_open(j, &l);
+    j->batch = c->train.batch;
+    if (!j->steps) j->steps = c->train.steps;
+    snprintf(j->data_label, sizeof j->data_label, "generated");
+    j->data_hash = gy_hash_str("recall", j->seed);
+    return GY_OK;
+}
+
+static gy_status batch(gy_job *j, gy_plan *p, int64_t phase, int64_t step) {
+    const config *c = j->cfg;
+    if (!recall(j)) return gy_lm_batch_feed(j, p, phase, step);
+    int64_t *ids = gy_plan_input(p, "ids"), *target = gy_plan_input(p, "target"), t = c->train.tokens;
+    char name[48];
+    gy_rng r;
+    snprintf(name, sizeof name, "batch.%" PRId64, step);
+    gy_rng_init(&r, j->seed, name);
+    for (int64_t i = 0; i < j->batch; i++) draw(&r, c, c->gap, ids + i * t, target + i * t);
+    return GY_OK;
+}
+
+/* ---- metrics ---- */
+
+enum { ROWS = 64, ROUNDS = 8, KINDS = 4 };
+
+/* What is measured on held-out sequences with a gap. */
+typedef struct findings {
+    double accuracy;
+    double theta[KINDS]; /* mean learning step at keys and values told, at nonsense, at keys asked for */
+} findings;
+
+static void tally(const config *c, int64_t gap, const int64_t *target, const float *logits, const float *theta,
+                  double *right, double sum[KINDS], double count[KINDS]) {
+    int64_t t = 4 * c->pairs + gap, v = c->vocabulary;
+    for (int64_t i = 0; i < t; i++) {
+        int kind = i < 2 * c->pairs ? (int)(i % 2) : i < 2 * c->pairs + gap ? 2 : 3;
+        if (theta && (kind < 3 || target[i] >= 0))
+            for (int64_t h = 0; h < c->heads; h++) {
+                sum[kind] += c->rate / (1 + exp(-(double)theta[h * t + i]));
+                count[kind]++;
+            }
+        if (target[i] < 0) continue;
+        const float *x = logits + i * v;
+        int64_t best = 0;
+        for (int64_t k = 1; k < v; k++)
+            if (x[k] > x[best]) best = k;
+        *right += best == target[i];
+    }
+}
+
+static gy_status measure(gy_job *j, int64_t gap, findings *f) {
+    config c = *(const config *)j->cfg;
+    scene s = {.c = &c, .ablate = j->ablate};
+    gy_lm l = lm(&s);
+    gy_hook watch = {.name = "layers.0.memory.theta", .kind = GY_HOOK_READ};
+    int64_t t = c.train.tokens = 4 * c.pairs + gap;
+    double right = 0, sum[KINDS] = {0}, count[KINDS] = {0};
+    gy_rng r;
+    gy_graph *g = gy_graph_new(j->ctx);
+    if (!g) return GY_ERR_NOMEM;
+    gy_mod m = gy_mod_make(g, j->store, j->seed, false);
+    m.hooks = &watch;
+    m.n_hooks = is(&s, "memory") ? 0 : 1;
+    gy_lm_build(&(gy_build){.m = &m, .cfg = &c, .batch = ROWS, .ablate = j->ablate}, &l);
+    gy_plan *p = gy_compile(g, (gy_plan_args){0});
+    int64_t *target = gy_calloc(j->ctx, (size_t)(ROWS * t), sizeof *target);
+    gy_status st = p && target ? GY_OK : gy_error_status(j->ctx);
+    gy_rng_init(&r, j->seed, "held out");
+    for (int round = 0; st == GY_OK && round < ROUNDS; round++) {
+        int64_t *ids = gy_plan_input(p, "ids");
+        for (int64_t i = 0; i < ROWS; i++) draw(&r, &c, gap, ids + i * t, target + i * t);
+        if ((st = gy_plan_run(p)) != GY_OK) break;
+        const float *y = gy_plan_output(p, "logits").data, *theta = gy_plan_output(p, watch.name).data;
+        for (int64_t i = 0; i < ROWS; i++)
+            tally(&c, gap, target + i * t, y + i * t * c.vocabulary, theta ? theta + i * c.heads * t : NULL, &right,
+                  sum, count);
+    }
+    f->accuracy = right / (double)(ROWS * ROUNDS * c.pairs);
+    for (int k = 0; k < KINDS; k++) f->theta[k] = count[k] > 0 ? sum[k] / count[k] : 0;
+    gy_free(j->ctx, target);
+    gy_plan_free(p);
+    gy_graph_free(g);
+    return st;
+}
+
+static gy_status evaluate(gy_job *j, gy_metrics *out) {
+    const config *c = j->cfg;
+    scene s = {.c = c, .ablate = j->ablate};
+    gy_lm l = lm(&s);
+    findings f;
+    if (!recall(j)) return gy_lm_evaluate(j, &l, out);
+    gy_status st = measure(j, c->gap, &f);
+    if (st != GY_OK) return st;
+    gy_metric_add(out, "recall", f.accuracy, 1.0 / (double)c->keys, "accuracy");
+    if ((st = measure(j, c->long_gap, &f)) != GY_OK) return st;
+    gy_metric_add(out, "recall_long_gap", f.accuracy, 1.0 / (double)c->keys, "accuracy");
+    return GY_OK;
+}
+
+/* ---- the report: where the memory writes ---- */
+
+static gy_status panels(gy_job *j, void *report) {
+    const config *c = j->cfg;
+    findings f;
+    gy_panel about = {.panel = "theta",
+                      .title = "Where the memory writes",
+                      .caption =
+                          "The learning step that the gate gives to a token, by what the token is. A pair can be "
+                          "written only once its value has been read, and nonsense is better not written at all: "
+                          "nobody told the gate, it found this out.",
+                      .alt = "Four bars: mean learning step at keys, values, nonsense and questions",
+                      .label = "learning step theta",
+                      .unit = "1",
+                      .n = ROWS * ROUNDS,
+                      .n_of = "held-out sequences",
+                      .chance = NAN};
+    if (!recall(j) || (j->ablate && !strcmp(j->ablate, "memory"))) return GY_OK;
+    gy_report_plan(report, "theta", "which tokens are written into the memory, and how strongly");
+    gy_status s = measure(j, c->gap, &f);
+    if (s == GY_OK)
+        s = gy_panel_bars(j, report, &about, KINDS, (const char *[]){"key", "value", "nonsense", "question"}, f.theta);
+    gy_report_term(report, "learning step", "how far one step of gradient descent moves the weights of the memory");
+    return s;
+}
+
+/* ---- the claim ---- */
+
+/* A trained job's recall at both gaps. */
+static gy_status arm(const gy_job *j, const char *ablate, findings *near, findings *far) {
+    gy_job one;
+    gy_status s = gy_job_init(&one, j->ctx, j->def, j->config_name, NULL, 0);
+    if (s != GY_OK) return s;
+    memcpy(one.cfg, j->cfg, sizeof(config));
+    one.seed = j->seed;
+    one.ablate = ablate;
+    one.steps = j->steps;
+    s = gy_job_open(&one);
+    if (s == GY_OK) s = gy_job_train(&one);
+    if (s == GY_OK) s = measure(&one, ((const config *)j->cfg)->gap, near);
+    if (s == GY_OK) s = measure(&one, ((const config *)j->cfg)->long_gap, far);
+    gy_job_free(&one);
+    return s;
+}
+
+static gy_status claim(gy_job *j, gy_claim *out) {
+    const config *c = j->cfg;
+    findings near, far, alone, alone_far;
+    if (!recall(j)) return gy_fail(j->ctx, GY_ERR_USAGE, "titans: the claim needs the recall task: pairs >= 1");
+    gy_status s = arm(j, j->ablate, &near, &far);
+    if (s == GY_OK) s = arm(j, "memory", &alone, &alone_far);
+    if (s != GY_OK) return s;
+    double chance = 1.0 / (double)c->keys;
+    gy_metric_add(&out->details, "memory, trained gap", near.accuracy, chance, "accuracy");
+    gy_metric_add(&out->details, "memory, unseen gap", far.accuracy, chance, "accuracy");
+    gy_metric_add(&out->details, "attention alone, trained gap", alone.accuracy, chance, "accuracy");
+    gy_metric_add(&out->details, "attention alone, unseen gap", alone_far.accuracy, chance, "accuracy");
+    out->metric = "share of values recalled across a gap longer than the attention window";
+    out->value = near.accuracy;
+    out->baseline = alone.accuracy;
+    out->threshold = 0.9;
+    out->chance = chance;
+    out->pass = near.accuracy >= 0.9 && far.accuracy >= 0.8 && alone.accuracy <= 0.25;
+    return GY_OK;
+}
+
+static const char *const equations[] = {"eq. (12): l(M; x_t) = |M(k_t) - v_t|^2",
+                                        "eq. (14): S_t = eta_t S_{t-1} - theta_t grad l(M; x_t)",
+                                        "eq. (13): M_t = (1 - alpha_t) M_{t-1} + S_t",
+                                        "eq. (15): y_t = M_t(q_t)",
+                                        "eq. (26): MAG: o = attention([persistent | x]) (x) M(x)",
+                                        NULL};
+
+const gy_model_def gy_model_titans = {
+    .slug = "titans",
+    .family = "interpretability",
+    .title = "Titans: learning to memorize at test time",
+    .cite = "Behrouz, Zhong, Mirrokni: Titans: Learning to Memorize at Test Time, 2024, arXiv 2501.00663",
+    .job = "token ids in; the probabilities of each next token out, with a memory that learns while reading",
+    .year = 2024,
+    .equations = equations,
+    .config_size = sizeof(config),
+    .options = options,
+    .configs = configs,
+    .ablations = ablations,
+    .check = check,
+    .build = build,
+    .objective = objective,
+    .open = open_data,
+    .close = gy_lm_close,
+    .batch = batch,
+    .lr = gy_lm_lr,
+    .evaluate = evaluate,
+    .panels = panels,
+    .claim = claim,
+};
