@@ -90,7 +90,8 @@ void gy_output_(gy_site at, gy_t t, const char *name);
 /* ---- gradients ------------------------------------------------------------------------------ */
 
 /* gx[i] = (d y / d x[i])^T ct, as new nodes made of the same operators, so that gradients of gradients
- * are exact. `ct` GY_NONE means ones (y is usually a scalar loss). Three answers are kept apart:
+ * are exact. `ct` GY_NONE means ones (y is usually a scalar loss). The x's of one call are independent variables:
+ * a path that leads through another of them does not count. Three answers are kept apart:
  *   zero: the path exists but its derivative is zero everywhere (sign, floor, gy_stop): a zero node;
  *   not connected: no path from x[i] to y: GY_NONE (zeros if `zeros` is set);
  *   not differentiable: a path needs the derivative of an operator that has none (argmax fed back

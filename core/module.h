@@ -86,7 +86,7 @@ typedef struct gy_nn_norm_args {
     gy_mod *m;
     const char *name;
     gy_t x;
-    double eps;     /* 0: 1e-5 */
+    double eps;     /* 0: 1e-5, rmsnorm 1e-6 */
     int64_t groups; /* group norm */
     bool no_affine;
     double momentum; /* batch norm's running statistics; 0: 0.1 */

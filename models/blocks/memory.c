@@ -57,7 +57,7 @@ static gy_t chunk(gy_memory *m, gy_t q, gy_t k, gy_t v, const gy_memory_gates *g
         h[l] = gy_matmul(a[l], m->weight[l], .trans_b = true);
     }
     gy_t loss = gy_sum(gy_square(gy_sub(h[m->depth - 1], v)), GY_ALL); /* eq. (12) of all tokens at once */
-    gy_grad(loss, GY_NONE, m->depth, h, delta);
+    for (int64_t l = 0; l < m->depth; l++) gy_grad(loss, GY_NONE, 1, &h[l], &delta[l]); /* each through all above it */
     mixture w = mix(g, theta, eta, alpha);
     for (int64_t l = 0; l < m->depth; l++) { /* W_t z_t */
         if (l) z = gy_silu(z);
