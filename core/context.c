@@ -1,3 +1,4 @@
+#define _GNU_SOURCE /* madvise */
 #include "base.h"
 #include "cpu.h"
 #include "internal.h"
@@ -6,10 +7,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
+/* Large blocks ask for large pages: packing a matrix walks dozens of its rows at once, more 4 KiB pages than the
+ * processor keeps translations for. */
 static void *default_alloc(void *user, size_t bytes) {
+    const size_t page = (size_t)2 << 20;
     (void)user;
-    return aligned_alloc(64, (bytes + 63) & ~(size_t)63);
+    if (bytes < 2 * page) return aligned_alloc(64, (bytes + 63) & ~(size_t)63);
+    bytes = (bytes + page - 1) & ~(page - 1);
+    void *p = aligned_alloc(page, bytes);
+    if (p) madvise(p, bytes, MADV_HUGEPAGE); /* only advice: a refusal changes nothing */
+    return p;
 }
 
 static void default_free(void *user, void *p, size_t bytes) {

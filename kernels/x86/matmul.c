@@ -321,7 +321,7 @@ size_t NAME(x86_matmul_scratch)(const gy_kargs *k, int threads) {
     case SUMS_COL: return 0;
     case DRIVER: break;
     }
-    return NAME(gy_gemm_scratch)(p.m, p.n, p.k, p.b_col == 1 && !p.rounded, threads);
+    return NAME(gy_gemm_scratch)(p.m, p.n, p.k, p.b_col == 1 && !p.rounded, false, threads);
 }
 
 typedef struct {
