@@ -1,14 +1,24 @@
+#define _GNU_SOURCE /* madvise */
 #include "base.h"
 #include "cpu.h"
 #include "internal.h"
+#include "plan.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
+/* Large blocks ask for large pages: packing a matrix walks dozens of its rows at once, more 4 KiB pages than the
+ * processor keeps translations for. */
 static void *default_alloc(void *user, size_t bytes) {
+    const size_t page = (size_t)2 << 20;
     (void)user;
-    return aligned_alloc(64, (bytes + 63) & ~(size_t)63);
+    if (bytes < 2 * page) return aligned_alloc(64, (bytes + 63) & ~(size_t)63);
+    bytes = (bytes + page - 1) & ~(page - 1);
+    void *p = aligned_alloc(page, bytes);
+    if (p) madvise(p, bytes, MADV_HUGEPAGE); /* only advice: a refusal changes nothing */
+    return p;
 }
 
 static void default_free(void *user, void *p, size_t bytes) {
@@ -24,6 +34,7 @@ gy_ctx *gy_ctx_new(gy_ctx_args args) {
     if (!ctx) return NULL;
     memset(ctx, 0, sizeof *ctx);
     ctx->allocator = a;
+    ctx->precision = GY_F32;
     ctx->isa_mask = gy_isa_detect(args.isa ? args.isa : getenv("GYRUS_ISA"));
     ctx->pool = gy_pool_new(ctx, args.threads > 0 ? args.threads : gy_cpu_budget());
     if (!ctx->pool) {
@@ -91,4 +102,12 @@ void gy_set_warn_handler(gy_ctx *ctx, void (*handler)(void *user, const char *te
 
 gy_pool *gy_ctx_pool(gy_ctx *ctx) {
     return ctx->pool;
+}
+
+gy_dtype gy_ctx_precision(const gy_ctx *ctx) {
+    return ctx->precision;
+}
+
+void gy_ctx_set_precision(gy_ctx *ctx, gy_dtype precision) {
+    ctx->precision = precision;
 }

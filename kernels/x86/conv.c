@@ -277,7 +277,8 @@ size_t GY_ISAFN(x86_conv_scratch)(const gy_kargs *k, int threads) {
     if (depthwise(&s)) return (size_t)(s.d.taps * s.d.cin) * sizeof(float);
     if (few(&s, s.d.cin)) return GY_ISAFN(gy_conv_few_in_scratch)(s.a, &s.d);
     if (few(&s, s.d.cout)) return GY_ISAFN(gy_conv_few_out_scratch)(s.d.taps, s.d.cin, s.d.cout);
-    return GY_ISAFN(gy_gemm_scratch_f32)(s.d.batch * s.d.n_out, s.out_group, s.d.taps * s.in_group, false, threads);
+    return GY_ISAFN(gy_gemm_scratch_f32)(s.d.batch * s.d.n_out, s.out_group, s.d.taps * s.in_group, false, false,
+                                         threads);
 }
 size_t GY_ISAFN(x86_conv_dx_scratch)(const gy_kargs *k, int threads) {
     shape s = shape_of(k, k->out[0].shape, k->in[1].shape, k->in[0].shape);
@@ -290,7 +291,7 @@ size_t GY_ISAFN(x86_conv_dx_scratch)(const gy_kargs *k, int threads) {
     for (int64_t i = 0; i < phase_count(&s); i++) {
         gy_conv_phase p = phase_of(&s, i);
         most = larger(most, GY_ISAFN(gy_gemm_scratch_f32)(s.d.batch * p.d.n_in, s.in_group, p.d.taps * s.out_group,
-                                                          false, threads));
+                                                          false, false, threads));
     }
     return phase_room(&s) * sizeof(float) + most;
 }
@@ -305,8 +306,9 @@ size_t GY_ISAFN(x86_conv_dw_scratch)(const gy_kargs *k, int threads) {
     gy_conv_dims d;
     if (few(&s, s.d.cin)) return GY_ISAFN(gy_conv_few_in_dw_scratch)(s.a, &s.d);
     if (mirror(&s, &a, &d)) return GY_ISAFN(gy_conv_few_in_dw_scratch)(&a, &d);
-    return gradient_elements(&s) * sizeof(float) +
-           GY_ISAFN(gy_gemm_scratch_f32)(s.out_group, s.d.taps * s.in_group, s.d.batch * s.d.n_out, false, threads);
+    return gradient_elements(&s) * sizeof(float) + GY_ISAFN(gy_gemm_scratch_f32)(s.out_group, s.d.taps * s.in_group,
+                                                                                 s.d.batch * s.d.n_out, false, false,
+                                                                                 threads);
 }
 
 void GY_ISAFN(x86_conv)(const gy_kargs *k) {

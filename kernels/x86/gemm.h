@@ -31,16 +31,18 @@ typedef struct gy_strided {
     int64_t line, depth; /* strides in elements */
 } gy_strided;
 
-#define GY_GEMM_TYPES(T, t)                                                                                            \
+#define GY_GEMM_TYPES(T, P, t)                                                                                         \
     typedef void (*gy_pack_##t)(const void *source, int64_t r0, int64_t n, int64_t p0, int64_t depth, int64_t width,   \
-                                T *dst);                                                                               \
-    typedef struct gy_gemm_##t {                                                                                       \
+                                P *dst);                                                                               \
+    typedef struct gy_gemm_##t gy_gemm_##t;                                                                            \
+    struct gy_gemm_##t {                                                                                               \
         int64_t m, n, k;                                                                                               \
         gy_pack_##t pack_a, pack_b;                                                                                    \
         const void *a, *b;                                                                                             \
-        const T *b_rows; /* not NULL: B is plain, its rows (one depth) contiguous and b_ld apart */                    \
+        const P *b_rows; /* not NULL: B is plain, its rows (one depth) contiguous and b_ld apart */                    \
         int64_t b_ld;                                                                                                  \
-        T *c; /* rows contiguous, ldc apart */                                                                         \
+        const P *b_packed; /* not NULL: all of B as gy_gemm_prepack writes it; b and b_rows are not looked at */       \
+        T *c;              /* rows contiguous, ldc apart */                                                            \
         int64_t ldc;                                                                                                   \
         T alpha;                                                                                                       \
         int64_t act;   /* gy_act */                                                                                    \
@@ -48,9 +50,15 @@ typedef struct gy_strided {
         int64_t bias_step;                                                                                             \
         const T *residual; /* NULL: none */                                                                            \
         int64_t residual_row, residual_col;                                                                            \
-    } gy_gemm_##t;
-GY_GEMM_TYPES(float, f32)
-GY_GEMM_TYPES(double, f64)
+        /* not NULL: called for each finished part of C, rows [i0, i1) by columns [j0, j1) */                          \
+        void (*done)(const gy_gemm_##t *g, int64_t i0, int64_t i1, int64_t j0, int64_t j1);                            \
+        const void *user; /* its own */                                                                                \
+    };
+GY_GEMM_TYPES(float, float, f32)
+GY_GEMM_TYPES(double, double, f64)
+/* Factors in bf16, sums and everything else in f32. An element of a panel is a pair of depths (the lower half of the
+ * word is the earlier), so k, p0 and depth count pairs; packers put zeros after an odd last depth. AVX512-BF16 only. */
+GY_GEMM_TYPES(float, uint32_t, bf16)
 
 /* The packer of gy_strided. */
 void GY_ISAFN(gy_pack_strided_f32)(const void *source, int64_t r0, int64_t n, int64_t p0, int64_t depth, int64_t width,
@@ -58,27 +66,35 @@ void GY_ISAFN(gy_pack_strided_f32)(const void *source, int64_t r0, int64_t n, in
 void GY_ISAFN(gy_pack_strided_f64)(const void *source, int64_t r0, int64_t n, int64_t p0, int64_t depth, int64_t width,
                                    double *dst);
 
+/* The same with elements rounded to bf16, to nearest even. */
+void GY_ISAFN(gy_pack_rounded_f32)(const void *source, int64_t r0, int64_t n, int64_t p0, int64_t depth, int64_t width,
+                                   float *dst);
+
 /* C += A B (or C = A B if `first`) on mr x n, n <= 2 vectors: `a` is a panel mr wide, row p of B is at b + p * ldb and
- * whole vectors of it are read. Index: [mr - 1][number of vectors - 1]. */
+ * whole vectors of it are read. Index: [mr - 1][number of vectors - 1], or [mr - 1][2] for n <= half a vector (of which
+ * half a vector is read). */
 typedef void (*gy_ukr_f32)(int64_t depth, const float *a, const float *b, int64_t ldb, float *c, int64_t ldc, int64_t n,
                            bool first);
 typedef void (*gy_ukr_f64)(int64_t depth, const double *a, const double *b, int64_t ldb, double *c, int64_t ldc,
                            int64_t n, bool first);
-extern const gy_ukr_f32 GY_ISAFN(gy_ukr_table_f32)[GY_MR][2];
-extern const gy_ukr_f64 GY_ISAFN(gy_ukr_table_f64)[GY_MR][2];
+extern const gy_ukr_f32 GY_ISAFN(gy_ukr_table_f32)[GY_MR][3];
+extern const gy_ukr_f64 GY_ISAFN(gy_ukr_table_f64)[GY_MR][3];
 
-/* One product on all threads; scratch of gy_gemm_scratch bytes (64-byte aligned); b_rows: whether g->b_rows is set. */
-size_t GY_ISAFN(gy_gemm_scratch_f32)(int64_t m, int64_t n, int64_t k, bool b_rows, int threads);
-size_t GY_ISAFN(gy_gemm_scratch_f64)(int64_t m, int64_t n, int64_t k, bool b_rows, int threads);
-void GY_ISAFN(gy_gemm_f32)(const gy_gemm_f32 *g, void *scratch, gy_pool *pool);
-void GY_ISAFN(gy_gemm_f64)(const gy_gemm_f64 *g, void *scratch, gy_pool *pool);
-/* One product on the calling thread (inside a tile): for batches of small products. */
-size_t GY_ISAFN(gy_gemm_serial_scratch_f32)(int64_t m, int64_t n, int64_t k);
-size_t GY_ISAFN(gy_gemm_serial_scratch_f64)(int64_t m, int64_t n, int64_t k);
-void GY_ISAFN(gy_gemm_serial_f32)(const gy_gemm_f32 *g, void *scratch);
-void GY_ISAFN(gy_gemm_serial_f64)(const gy_gemm_f64 *g, void *scratch);
-/* The epilogue alone, on rows [i0, i1) and columns [j0, j1) of C. */
-void GY_ISAFN(gy_gemm_finish_f32)(const gy_gemm_f32 *g, int64_t i0, int64_t i1, int64_t j0, int64_t j1);
-void GY_ISAFN(gy_gemm_finish_f64)(const gy_gemm_f64 *g, int64_t i0, int64_t i1, int64_t j0, int64_t j1);
+/* One product on all threads; scratch of gy_gemm_scratch bytes (64-byte aligned). b_rows, b_packed: whether they are
+ * set. The bits are the same with B plain, packed before, or neither. */
+#define GY_GEMM_FUNCTIONS(P, t)                                                                                        \
+    size_t GY_ISAFN(gy_gemm_scratch_##t)(int64_t m, int64_t n, int64_t k, bool b_rows, bool b_packed, int threads);    \
+    void GY_ISAFN(gy_gemm_##t)(const gy_gemm_##t *g, void *scratch, gy_pool *pool);                                    \
+    /* One product on the calling thread (inside a tile): for batches of small products. */                            \
+    size_t GY_ISAFN(gy_gemm_serial_scratch_##t)(int64_t m, int64_t n, int64_t k);                                      \
+    void GY_ISAFN(gy_gemm_serial_##t)(const gy_gemm_##t *g, void *scratch);                                            \
+    /* All of B (g's n, k, pack_b, b) as panels, gy_gemm_packed bytes. */                                              \
+    size_t GY_ISAFN(gy_gemm_packed_##t)(int64_t n, int64_t k);                                                         \
+    void GY_ISAFN(gy_gemm_prepack_##t)(const gy_gemm_##t *g, P *dst, gy_pool *pool);                                   \
+    /* The epilogue alone, on rows [i0, i1) and columns [j0, j1) of C. */                                              \
+    void GY_ISAFN(gy_gemm_finish_##t)(const gy_gemm_##t *g, int64_t i0, int64_t i1, int64_t j0, int64_t j1);
+GY_GEMM_FUNCTIONS(float, f32)
+GY_GEMM_FUNCTIONS(double, f64)
+GY_GEMM_FUNCTIONS(uint32_t, bf16)
 
 #endif

@@ -8,12 +8,15 @@
 
 #ifdef T
 
-/* Stores run over into the next depth, which is written later; only the very last are masked. Here and below. */
+enum { TYPE(AHEAD) = 512 / sizeof(T) }; /* elements of a line that are fetched early */
+
+/* Stores run over into the next depths, which are written later; only where they would leave the panel are they masked.
+ * Here and below. */
 static void NAME(pack_lines_adjacent)(const T *src, int64_t stride, int64_t n, int64_t depth, int64_t width, T *dst) {
     for (int64_t p = 0; p < depth; p++, src += stride, dst += width)
         for (int64_t r = 0; r < width; r += LANES) {
             V x = n - r >= LANES ? OP(load)(src + r) : n > r ? OP(loadn)(src + r, n - r) : OP(zero)();
-            if (width - r >= LANES || p + 1 < depth)
+            if ((depth - p) * width - r >= LANES)
                 OP(store)(dst + r, x);
             else
                 OP(storen)(dst + r, x, width - r);
@@ -27,43 +30,52 @@ static void NAME(pack_any)(const T *src, int64_t line, int64_t step, int64_t n, 
     }
 }
 
-#ifdef T_IS_F32
-/* Blocks of VL lines by VL depths. */
+/* Blocks of LANES lines by LANES depths. */
 static void NAME(pack_depth_adjacent)(const T *src, int64_t line, int64_t n, int64_t depth, int64_t width, T *dst) {
-    for (int64_t p = 0; p < depth; p += VL) {
-        int64_t np = depth - p < VL ? depth - p : VL;
-        for (int64_t r = 0; r < width; r += VL) {
-            int64_t w = width - r < VL ? width - r : VL, lines = n - r < VL ? n - r : VL;
-            vf b[VL];
+    for (int64_t p = 0; p < depth; p += LANES) {
+        int64_t np = depth - p < LANES ? depth - p : LANES;
+        for (int64_t r = 0; r < width; r += LANES) {
+            int64_t w = width - r < LANES ? width - r : LANES, lines = n - r < LANES ? n - r : LANES;
+            V b[LANES];
             const T *s = src + r * line + p;
-            if (np == VL)
-                for (int i = 0; i < VL; i++) b[i] = i < lines ? v_load(s + i * line) : v_zero();
+            if (np == LANES)
+                for (int i = 0; i < LANES; i++) {
+                    b[i] = i < lines ? OP(load)(s + i * line) : OP(zero)();
+                    __builtin_prefetch(s + i * line + TYPE(AHEAD));
+                }
             else
-                for (int i = 0; i < VL; i++) b[i] = i < lines ? v_loadn(s + i * line, np) : v_zero();
-            v_transpose(b);
+                for (int i = 0; i < LANES; i++) b[i] = i < lines ? OP(loadn)(s + i * line, np) : OP(zero)();
+            OP(transpose)(b);
             T *d = dst + p * width + r;
-            bool last = p + VL >= depth;
             for (int i = 0; i < np; i++) {
-                if (w == VL || !(last && i == np - 1))
-                    v_store(d + i * width, b[i]);
+                if ((depth - p - i) * width - r >= LANES)
+                    OP(store)(d + i * width, b[i]);
                 else
-                    v_storen(d + i * width, b[i], w);
+                    OP(storen)(d + i * width, b[i], w);
             }
         }
     }
 }
-#endif
 
 void NAME(gy_pack_strided)(const void *source, int64_t r0, int64_t n, int64_t p0, int64_t depth, int64_t width,
                            T *dst) {
     const gy_strided *s = source;
     const T *src = (const T *)s->data + r0 * s->line + p0 * s->depth;
-    if (s->line == 1 || n == 1) NAME(pack_lines_adjacent)(src, s->depth, n, depth, width, dst);
-#ifdef T_IS_F32
+    if (s->line == 1 || n == 1)
+        NAME(pack_lines_adjacent)(src, s->depth, n, depth, width, dst);
     else if (s->depth == 1)
         NAME(pack_depth_adjacent)(src, s->line, n, depth, width, dst);
-#endif
     else
         NAME(pack_any)(src, s->line, s->depth, n, depth, width, dst);
 }
+
+#ifdef T_IS_F32
+void NAME(gy_pack_rounded)(const void *source, int64_t r0, int64_t n, int64_t p0, int64_t depth, int64_t width,
+                           T *dst) {
+    NAME(gy_pack_strided)(source, r0, n, p0, depth, width, dst);
+    int64_t i = 0, count = depth * width;
+    for (; i + VL <= count; i += VL) v_store(dst + i, v_float(vi_sll(v_to_bf16(v_load(dst + i)), 16)));
+    if (i < count) v_storen(dst + i, v_float(vi_sll(v_to_bf16(v_loadn(dst + i, count - i)), 16)), count - i);
+}
+#endif
 #endif

@@ -14,6 +14,12 @@
 GY_INLINE void NAME(ukr)(const int mr, const int nv, int64_t depth, const T *a, const T *b, int64_t ldb, T *c,
                          int64_t ldc, int64_t n, bool first) {
     V acc[GY_MR][2];
+    const T *line = c;
+#pragma GCC unroll 16
+    for (int i = 0; i < mr; i++, line += ldc) { /* C arrives while the depth runs */
+        __builtin_prefetch(line, 1);
+        __builtin_prefetch(line + nv * LANES - 1, 1);
+    }
 #pragma GCC unroll 16
     for (int i = 0; i < mr; i++) acc[i][0] = acc[i][1] = OP(zero)();
     for (int64_t p = 0; p < depth; p++) {
@@ -27,34 +33,75 @@ GY_INLINE void NAME(ukr)(const int mr, const int nv, int64_t depth, const T *a, 
         a += mr;
         b += ldb;
     }
-    if (n == nv * LANES) {
+    /* Four plain loops: one that decides at each store costs as much as ten steps of depth. */
+    if (n == nv * LANES && first) {
 #pragma GCC unroll 16
-        for (int i = 0; i < mr; i++)
-            for (int v = 0; v < nv; v++) {
-                T *p = c + i * ldc + v * LANES;
-                OP(store)(p, first ? acc[i][v] : OP(add)(OP(load)(p), acc[i][v]));
-            }
-        return;
-    }
-    int64_t tail = n - (nv - 1) * LANES;
+        for (int i = 0; i < mr; i++, c += ldc)
+            for (int v = 0; v < nv; v++) OP(store)(c + v * LANES, acc[i][v]);
+    } else if (n == nv * LANES) {
 #pragma GCC unroll 16
-    for (int i = 0; i < mr; i++) {
-        T *p = c + i * ldc;
-        if (nv > 1) {
-            OP(store)(p, first ? acc[i][0] : OP(add)(OP(load)(p), acc[i][0]));
-            p += LANES;
+        for (int i = 0; i < mr; i++, c += ldc)
+            for (int v = 0; v < nv; v++) OP(store)(c + v * LANES, OP(add)(OP(load)(c + v * LANES), acc[i][v]));
+    } else if (first) {
+#pragma GCC unroll 16
+        for (int i = 0; i < mr; i++, c += ldc) {
+            if (nv > 1) OP(store)(c, acc[i][0]);
+            OP(storen)(c + (nv - 1) * LANES, acc[i][nv - 1], n - (nv - 1) * LANES);
         }
-        V last = acc[i][nv - 1];
-        OP(storen)(p, first ? last : OP(add)(OP(loadn)(p, tail), last), tail);
+    } else {
+        int64_t tail = n - (nv - 1) * LANES;
+#pragma GCC unroll 16
+        for (int i = 0; i < mr; i++, c += ldc) {
+            T *p = c + (nv - 1) * LANES;
+            if (nv > 1) OP(store)(c, OP(add)(OP(load)(c), acc[i][0]));
+            OP(storen)(p, OP(add)(OP(loadn)(p, tail), acc[i][nv - 1]), tail);
+        }
     }
 }
+
+/* At most half a vector of columns: vectors of half the length, of which twice as many go through a cycle. */
+#if defined(GY_TIER_avx2)
+#define UKR_HALF(mr)
+#else
+#ifdef T_IS_F32
+#define HALF     __m256
+#define HOP(f)   _mm256_##f##_ps
+#define HTAIL(n) (__mmask8) v_tail(n)
+#define HSET(x)  _mm256_set1_ps(x)
+#else
+#define HALF     __m256d
+#define HOP(f)   _mm256_##f##_pd
+#define HTAIL(n) (__mmask8) v_tail(n)
+#define HSET(x)  _mm256_set1_pd(x)
+#endif
+GY_INLINE void NAME(ukr_half)(const int mr, int64_t depth, const T *a, const T *b, int64_t ldb, T *c, int64_t ldc,
+                              int64_t n, bool first) {
+    HALF acc[GY_MR];
+    __mmask8 live = HTAIL(n);
+#pragma GCC unroll 16
+    for (int i = 0; i < mr; i++) acc[i] = HOP(setzero)();
+    for (int64_t p = 0; p < depth; p++, a += mr, b += ldb) {
+        HALF x = HOP(loadu)(b);
+#pragma GCC unroll 16
+        for (int i = 0; i < mr; i++) acc[i] = HOP(fmadd)(HSET(a[i]), x, acc[i]);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < mr; i++, c += ldc)
+        HOP(mask_storeu)(c, live, first ? acc[i] : HOP(add)(HOP(maskz_loadu)(live, c), acc[i]));
+}
+#define UKR_HALF(mr)                                                                                                   \
+    static void NAME(ukr_##mr##xhalf)(int64_t depth, const T *a, const T *b, int64_t ldb, T *c, int64_t ldc,           \
+                                      int64_t n, bool first) {                                                         \
+        NAME(ukr_half)(mr, depth, a, b, ldb, c, ldc, n, first);                                                        \
+    }
+#endif
 
 #define UKR(mr, nv)                                                                                                    \
     static void NAME(ukr_##mr##x##nv)(int64_t depth, const T *a, const T *b, int64_t ldb, T *c, int64_t ldc,           \
                                       int64_t n, bool first) {                                                         \
         NAME(ukr)(mr, nv, depth, a, b, ldb, c, ldc, n, first);                                                         \
     }
-#define UKRS(mr) UKR(mr, 1) UKR(mr, 2)
+#define UKRS(mr) UKR(mr, 1) UKR(mr, 2) UKR_HALF(mr)
 UKRS(1)
 UKRS(2)
 UKRS(3)
@@ -74,13 +121,23 @@ UKRS(14)
 #undef UKR
 #undef UKRS
 
+#if defined(GY_TIER_avx2)
 #define ROW(mr)                                                                                                        \
-    { NAME(ukr_##mr##x1), NAME(ukr_##mr##x2) }
-const TYPE(gy_ukr) NAME(gy_ukr_table)[GY_MR][2] = {
+    { NAME(ukr_##mr##x1), NAME(ukr_##mr##x2), NAME(ukr_##mr##x1) }
+#else
+#define ROW(mr)                                                                                                        \
+    { NAME(ukr_##mr##x1), NAME(ukr_##mr##x2), NAME(ukr_##mr##xhalf) }
+#endif
+const TYPE(gy_ukr) NAME(gy_ukr_table)[GY_MR][3] = {
     ROW(1), ROW(2), ROW(3), ROW(4),  ROW(5),  ROW(6),
 #if !defined(GY_TIER_avx2)
     ROW(7), ROW(8), ROW(9), ROW(10), ROW(11), ROW(12), ROW(13), ROW(14),
 #endif
 };
 #undef ROW
+#undef UKR_HALF
+#undef HALF
+#undef HOP
+#undef HTAIL
+#undef HSET
 #endif

@@ -587,6 +587,37 @@ GY_INLINE void v_transpose(vf r[16]) {
 }
 #endif
 
+/* The same for doubles: pairs, then 128-bit blocks. */
+#if defined(GY_TIER_avx2)
+GY_INLINE void w_transpose(vd r[4]) {
+    vd t[4];
+    for (int i = 0; i < 4; i += 2) {
+        t[i] = _mm256_unpacklo_pd(r[i], r[i + 1]);
+        t[i + 1] = _mm256_unpackhi_pd(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 2; i++) {
+        r[i] = _mm256_permute2f128_pd(t[i], t[i + 2], 0x20);
+        r[i + 2] = _mm256_permute2f128_pd(t[i], t[i + 2], 0x31);
+    }
+}
+#else
+GY_INLINE void w_transpose(vd r[8]) {
+    vd t[8];
+    for (int i = 0; i < 8; i += 2) {
+        t[i] = _mm512_unpacklo_pd(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_pd(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 2; i++) {
+        vd a = _mm512_shuffle_f64x2(t[i], t[i + 2], 0x44), b = _mm512_shuffle_f64x2(t[i + 4], t[i + 6], 0x44);
+        vd c = _mm512_shuffle_f64x2(t[i], t[i + 2], 0xee), d = _mm512_shuffle_f64x2(t[i + 4], t[i + 6], 0xee);
+        r[i] = _mm512_shuffle_f64x2(a, b, 0x88);
+        r[i + 2] = _mm512_shuffle_f64x2(a, b, 0xdd);
+        r[i + 4] = _mm512_shuffle_f64x2(c, d, 0x88);
+        r[i + 6] = _mm512_shuffle_f64x2(c, d, 0xdd);
+    }
+}
+#endif
+
 /* The bf16 encodings: to float by a shift, from float rounding to nearest even; a NaN stays one. */
 GY_INLINE vf v_load_bf16(const uint16_t *p) {
     return v_float(vi_sll(v_load_u16(p), 16));
