@@ -25,6 +25,49 @@ typedef struct gy_conv_phase {
     int64_t tap, tap_step[3];
 } gy_conv_phase;
 
+/* weight(n, c, k) of group g is w[g group + n line + c channel + tap + sum k tap_step]; `taps` taps are adjacent in
+ * memory, of which the convolution with this kernel reads some; `count` numbers in all (conv_weights.c). */
+typedef struct gy_conv_weights {
+    const float *w;
+    int64_t count, group, line, channel, taps, tap, tap_step[3], kernel[3];
+} gy_conv_weights;
+/* Packs columns j0 .. j0+n (at most two vectors) of channels c0 .. c0+cc as dst [tap][cc][whole vectors of columns].
+ * `row` is a table of gy_conv_weights_run numbers that gy_conv_weights_rows filled for cc. */
+int64_t GY_ISAFN(gy_conv_weights_run)(const gy_conv_weights *q, int64_t cc);
+void GY_ISAFN(gy_conv_weights_rows)(const gy_conv_weights *q, int64_t cc, int32_t *row);
+void GY_ISAFN(gy_conv_weights_pack)(const gy_conv_weights *q, const int32_t *row, int64_t group, int64_t j0, int64_t n,
+                                    int64_t c0, int64_t cc, float *dst);
+/* Asks the memory for the part'th of `parts` pieces of what such a call will read. */
+void GY_ISAFN(gy_conv_weights_fetch)(const gy_conv_weights *q, int64_t group, int64_t j0, int64_t n, int64_t c0,
+                                     int64_t cc, int64_t part, int64_t parts);
+
+/* The convolution out[b, first + o step, n] = sum_(k, c) in[b, o stride - before + k dilation, c] weight(n, c, k), once
+ * a group (conv_direct.c). `d` describes it: d.in and d.cin are those of `in`, d.out the positions o, d.cout the
+ * channels of `out`, whose spatial size is out_size. */
+typedef struct gy_conv_direct {
+    gy_conv_dims d;
+    int64_t stride[3], before[3], dilation[3];
+    const float *in;
+    gy_conv_weights w;
+    float *out;
+    int64_t out_size[3], first[3], step[3];
+    const gy_gemm_f32 *finish; /* NULL, or the epilogue: then `out` is dense and rows of C are its positions */
+} gy_conv_direct;
+bool GY_ISAFN(gy_conv_direct_fits)(const gy_conv_direct *q); /* false: lines too short for it */
+size_t GY_ISAFN(gy_conv_direct_scratch)(const gy_conv_direct *q, int threads);
+void GY_ISAFN(gy_conv_direct)(const gy_conv_direct *q, void *scratch, gy_pool *pool);
+
+/* The same by Winograd's F(4 x 4, 3 x 3) (conv_winograd.c): fewer multiplications, larger rounding errors. */
+bool GY_ISAFN(gy_conv_winograd_fits)(const gy_conv_direct *q); /* 3 x 3, stride 1, channels and maps that it pays for */
+size_t GY_ISAFN(gy_conv_winograd_scratch)(const gy_conv_direct *q, int threads);
+void GY_ISAFN(gy_conv_winograd)(const gy_conv_direct *q, void *scratch, gy_pool *pool);
+
+/* w's gradient the same way (conv_direct_dw.c). */
+bool GY_ISAFN(gy_conv_direct_dw_fits)(const gy_conv_attr *a, const gy_conv_dims *d);
+size_t GY_ISAFN(gy_conv_direct_dw_scratch)(const gy_conv_attr *a, const gy_conv_dims *d, int threads);
+void GY_ISAFN(gy_conv_direct_dw)(const gy_conv_attr *a, const gy_conv_dims *d, const float *x, const float *y, float *w,
+                                 void *scratch, gy_pool *pool);
+
 /* Convolutions with at most GY_CONV_FEW channels on one side, one group (conv_few.c).
  *
  * few_in: Cin is small. y and its epilogue as `out` says (c, ldc = Cout, m positions); few_in_dw: w's gradient.
