@@ -39,9 +39,9 @@ GY_INLINE vf line_keep(vf x, int64_t n, float fill) {
         }                                                                                                              \
     } while (0)
 
-/* s += sum over i of `term`, an expression in the offset i and the number `left` of elements from there on (at most VL
- * matter); terms of lanes past the end must be zero. Four chains: an addition has a latency. */
-#define LINE_SUM(s, n, term)                                                                                           \
+/* s += sum over i: `step` is what becomes of the partial sums acc at offset i, of `left` elements from there on (at
+ * most VL matter); lanes past the end must add zero. Four chains: an addition has a latency. */
+#define LINE_FOLD(s, n, step)                                                                                          \
     for (int64_t block_ = 0; block_ < (n); block_ += 64 * VL) {                                                        \
         vf acc_[4] = {v_zero(), v_zero(), v_zero(), v_zero()};                                                         \
         int64_t end_ = (n) < block_ + 64 * VL ? (n) : block_ + 64 * VL, at_ = block_;                                  \
@@ -49,15 +49,18 @@ GY_INLINE vf line_keep(vf x, int64_t n, float fill) {
             for (int u_ = 0; u_ < 4; u_++) {                                                                           \
                 enum { left = VL };                                                                                    \
                 int64_t i = at_ + u_ * VL;                                                                             \
-                acc_[u_] = v_add(acc_[u_], term);                                                                      \
+                vf acc = acc_[u_];                                                                                     \
+                acc_[u_] = step;                                                                                       \
             }                                                                                                          \
         for (; at_ < end_; at_ += VL) {                                                                                \
             const int64_t i = at_, left = end_ - i;                                                                    \
+            vf acc = acc_[0];                                                                                          \
             (void)left;                                                                                                \
-            acc_[0] = v_add(acc_[0], term);                                                                            \
+            acc_[0] = step;                                                                                            \
         }                                                                                                              \
         s += (double)v_sum(v_add(v_add(acc_[0], acc_[1]), v_add(acc_[2], acc_[3])));                                   \
     }
+#define LINE_SUM(s, n, term) LINE_FOLD(s, n, v_add(acc, term))
 
 /* Whether results should go past the caches: operands of `bytes` in all, of which the caches would keep little, and
  * lines of n floats from y on that are whole vectors at their natural alignment. */
@@ -66,7 +69,7 @@ GY_INLINE bool line_past(const float *y, int64_t n, int64_t bytes) {
     return bytes > LINE_PAST && n % VL == 0 && (uintptr_t)y % sizeof(vf) == 0;
 }
 /* Calls a cache line of a later row to the caches; any address will do. */
-GY_INLINE void line_call(const float *p) {
+GY_INLINE void line_call(const float *p) { /* to the second cache: that measured better than the first */
     _mm_prefetch((const char *)p, _MM_HINT_T1);
 }
 
