@@ -11,7 +11,16 @@
 
 #include "core/ops.h"
 
-enum { GRAIN = 16384, PIECES = 64, FOLD = 128, BLOCK = 64, STRIP = 4, AHEAD = 1024 };
+enum {
+    GRAIN = 16384,
+    LEAST = 16 /* positions a piece */,
+    PIECES = 64,
+    FOLD = 128,
+    BLOCK = 64,
+    STRIP = 4,
+    WIDE = 1024,
+    AHEAD = 1024
+};
 
 typedef struct {
     const gy_norm_attr *a;
@@ -35,7 +44,7 @@ static job begin(const gy_kargs *k, int op, gy_shape x) {
              .channels = d.channels};
     j.silu = j.a->act == GY_ACT_SILU;
     j.rows = j.c ? GRAIN / j.c : 1;
-    if (j.rows < 1) j.rows = 1;
+    if (j.rows < LEAST) j.rows = LEAST;
     if (j.rows < gy_tiles(j.inner, PIECES)) j.rows = gy_tiles(j.inner, PIECES);
     j.pieces = gy_tiles(j.inner, j.rows);
     j.sum = k->scratch;
@@ -64,11 +73,16 @@ static int64_t part_of(const job *j, int64_t t, int64_t *lo, int64_t *hi) {
  * STRIP vectors of channels go down at once, at most BLOCK positions in floats; blocks, pieces and channels are then
  * combined in doubles. */
 
-/* Sum and squares about the mean of two sets of n1 and n2 values become those of both (Chan, Golub, LeVeque 1983). */
-GY_INLINE void merge(double n1, double *sum, double *squares, double n2, double more_sum, double more_squares) {
-    double gap = more_sum / n2 - (n1 > 0 ? *sum / n1 : 0);
-    *squares += more_squares + gap * gap * (n1 * n2 / (n1 + n2));
-    *sum += more_sum;
+/* Sums and squares about the mean of two sets of n1 and n2 values become those of both (Chan, Golub, LeVeque 1983), for
+ * n channels at once. */
+GY_INLINE void merge(double n1, double *sum, double *squares, double n2, const double *more_sum,
+                     const double *more_squares, int64_t n) {
+    double inverse1 = n1 > 0 ? 1 / n1 : 0, inverse2 = 1 / n2, weight = n1 * n2 / (n1 + n2);
+    for (int64_t i = 0; i < n; i++) {
+        double gap = more_sum[i] * inverse2 - sum[i] * inverse1;
+        squares[i] += more_squares[i] + gap * gap * weight;
+        sum[i] += more_sum[i];
+    }
 }
 /* Sums s0 and squares s1 about the mean of up to nv vectors of channels over positions [lo, hi) of x. A second look at
  * the block, now in the first cache, takes squares about a rounded mean, and what is left of the sum, which corrects
@@ -88,6 +102,7 @@ GY_INLINE void moments(const int nv, const float *x, int64_t c, int64_t position
         for (int64_t p = 0; p < n; p++)
             for (int v = 0; v < nv; v++) {
                 vf e = v_sub(line_load(at + p * c + v * VL, left - v * VL), mean[v]);
+                line_call(at + p * c + (nv + v) * VL); /* of the next strip */
                 rest[v] = v_add(rest[v], e);
                 squares[v] = v_fma(e, e, squares[v]);
             }
@@ -97,12 +112,13 @@ GY_INLINE void moments(const int nv, const float *x, int64_t c, int64_t position
             v_store(lane[1] + v * VL, rest[v]);
             v_store(lane[2] + v * VL, squares[v]);
         }
-        double count = (double)n;
-        for (int64_t i = 0; i < lanes; i++) {
+        double more[2][STRIP * VL], count = (double)n, inverse = 1 / count;
+        for (int64_t i = 0; i < nv * VL; i++) {
             double r = (double)lane[1][i];
-            merge((double)from, &s0[i], &s1[i], count, (double)lane[0][i] * count + r,
-                  (double)lane[2][i] - r * r / count);
+            more[0][i] = (double)lane[0][i] * count + r;
+            more[1][i] = (double)lane[2][i] - r * r * inverse;
         }
+        merge((double)from, s0, s1, count, more[0], more[1], lanes);
     }
 }
 static void moments_tile(void *arg, int64_t t, int worker) {
@@ -124,8 +140,7 @@ static void merge_tile(void *arg, int64_t t, int worker) {
     for (int64_t p = 1; p < j->pieces; p++) {
         const double *more = first + p * 2 * c;
         int64_t n = j->inner - p * j->rows < j->rows ? j->inner - p * j->rows : j->rows;
-        for (int64_t i = lo; i < hi; i++)
-            merge((double)(p * j->rows), &first[i], &first[c + i], (double)n, more[i], more[c + i]);
+        merge((double)(p * j->rows), first + lo, first + c + lo, (double)n, more + lo, more + c + lo, hi - lo);
     }
 }
 
@@ -197,57 +212,52 @@ static void forward(const gy_kargs *k, int op) {
 
 /* ---- backward ---- */
 
-/* s0, s1: sums of dz = ct act'(z) and of dz xhat, for up to nv vectors of channels from i on, positions [lo, hi). With
- * an activation dz is kept where dx will be: it is dearer than moving it. */
-GY_INLINE void gradient_sums(const int nv, const bool silu, const job *j, int64_t o, int64_t i, int64_t lo, int64_t hi,
+/* s0, s1: sums of dz = ct act'(z) and of dz xhat, for n <= WIDE channels from i on, positions [lo, hi). Rows are read
+ * as they lie, the sums of a block wait in the first cache. With an activation dz is kept where dx will be: it is
+ * dearer than moving it. */
+GY_INLINE void gradient_sums(const bool silu, const job *j, int64_t o, int64_t i0, int64_t n, int64_t lo, int64_t hi,
                              double *s0, double *s1) {
-    int64_t c = j->c, left = c - i, lanes = left < nv * VL ? left : nv * VL, at = (o * j->inner + lo) * c + i;
-    vf mean[STRIP], rstd[STRIP], gamma[STRIP], beta[STRIP];
-    for (int v = 0; v < nv; v++) {
-        int64_t n = left - v * VL, e = i + v * VL;
-        mean[v] = line_load(j->mean + o * c + e, n);
-        rstd[v] = line_load(j->rstd + o * c + e, n);
-        gamma[v] = j->gamma ? line_load(j->gamma + e, n) : v_set(1);
-        beta[v] = j->beta ? line_load(j->beta + e, n) : v_zero();
-    }
-    for (int64_t e = 0; e < lanes; e++) s0[e] = s1[e] = 0;
+    _Alignas(64) float a[WIDE], b[WIDE];
+    int64_t c = j->c, start = (o * j->inner + lo) * c + i0;
+    const float *mean = j->mean + o * c + i0, *rstd = j->rstd + o * c + i0, *x = j->x + start, *ct = j->ct + start;
+    const float *gamma = j->gamma ? j->gamma + i0 : NULL, *beta = j->beta ? j->beta + i0 : NULL;
+    float *y = j->y + start;
+    for (int64_t e = 0; e < n; e++) s0[e] = s1[e] = 0;
     for (int64_t from = lo; from < hi; from += BLOCK) {
-        vf a[STRIP], b[STRIP];
-        for (int v = 0; v < nv; v++) a[v] = b[v] = v_zero();
-        for (int64_t p = from; p < hi && p < from + BLOCK; p++, at += c)
-            for (int v = 0; v < nv; v++) {
-                int64_t n = left - v * VL;
-                vf xhat = v_mul(v_sub(line_load(j->x + at + v * VL, n), mean[v]), rstd[v]);
-                vf dz = line_load(j->ct + at + v * VL, n);
+        for (int64_t e = 0; e < WIDE; e++) a[e] = b[e] = 0;
+        for (int64_t p = from; p < hi && p < from + BLOCK; p++, x += c, ct += c, y += c)
+            LINE_EACH(n, {
+                vf xhat = v_mul(v_sub(line_load(x + i, left), line_load(mean + i, left)), line_load(rstd + i, left));
+                vf dz = line_load(ct + i, left);
+                line_call(x + i + AHEAD);
+                line_call(ct + i + AHEAD);
                 if (silu) {
-                    dz = v_mul(dz, v_silu_slope(v_fma(gamma[v], xhat, beta[v])));
-                    line_store(j->y + at + v * VL, dz, n);
+                    vf z = gamma ? v_mul(xhat, line_load(gamma + i, left)) : xhat;
+                    if (beta) z = v_add(z, line_load(beta + i, left));
+                    dz = v_mul(dz, v_silu_slope(z));
+                    line_store(y + i, dz, left);
                 }
-                a[v] = v_add(a[v], dz);
-                b[v] = v_fma(dz, xhat, b[v]);
-            }
-        float lane[2][STRIP * VL];
-        for (int v = 0; v < nv; v++) {
-            v_store(lane[0] + v * VL, a[v]);
-            v_store(lane[1] + v * VL, b[v]);
-        }
-        for (int64_t e = 0; e < lanes; e++) {
-            s0[e] += (double)lane[0][e];
-            s1[e] += (double)lane[1][e];
+                v_store(a + i, v_add(v_load(a + i), dz));
+                v_store(b + i, v_fma(dz, xhat, v_load(b + i)));
+            });
+        for (int64_t e = 0; e < n; e++) {
+            s0[e] += (double)a[e];
+            s1[e] += (double)b[e];
         }
     }
 }
 static void gradient_tile(void *arg, int64_t t, int worker) {
     (void)worker;
     const job *j = arg;
-    int64_t lo, hi, o = part_of(j, t, &lo, &hi), c = j->c, i = 0;
+    int64_t lo, hi, o = part_of(j, t, &lo, &hi), c = j->c;
     double *s0 = j->sum + t * 2 * c, *s1 = s0 + c;
-    for (; i + 2 * VL <= c; i += 2 * VL)
-        j->silu ? gradient_sums(2, true, j, o, i, lo, hi, s0 + i, s1 + i)
-                : gradient_sums(2, false, j, o, i, lo, hi, s0 + i, s1 + i);
-    for (; i < c; i += VL)
-        j->silu ? gradient_sums(1, true, j, o, i, lo, hi, s0 + i, s1 + i)
-                : gradient_sums(1, false, j, o, i, lo, hi, s0 + i, s1 + i);
+    for (int64_t i = 0; i < c; i += WIDE) {
+        int64_t n = c - i < WIDE ? c - i : WIDE;
+        if (j->silu)
+            gradient_sums(true, j, o, i, n, lo, hi, s0 + i, s1 + i);
+        else
+            gradient_sums(false, j, o, i, n, lo, hi, s0 + i, s1 + i);
+    }
 }
 /* Adds the pieces of an outer into its first, in order; a tile is FOLD adjacent sums. */
 static void fold_tile(void *arg, int64_t t, int worker) {
