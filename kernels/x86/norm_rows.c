@@ -14,47 +14,55 @@ enum { PIECE = 64, GRAIN = 8192 };
 
 typedef struct {
     const gy_norm_attr *a;
-    bool centre;
+    bool centre, past; /* subtracts the mean; results go past the caches */
     int64_t rows, n, grain;
     const float *x, *gamma, *beta, *ct, *mean_in, *rstd_in;
     float *y, *mean, *rstd, *dgamma, *dbeta;
     float *part; /* [pieces][dgamma, dbeta][n] */
 } job;
 
+GY_INLINE vf add_square(vf x, vf sum) {
+    return v_fma(x, x, sum);
+}
+
+/* While the result of a row is written the next row is called to the second cache. */
+GY_INLINE void forward_row(const bool past, const job *j, int64_t r) {
+    int64_t n = j->n;
+    const float *x = j->x + r * n, *gamma = j->gamma, *beta = j->beta;
+    float *y = j->y + r * n;
+    double mean = 0, var = 0;
+    if (j->centre) {
+        LINE_SUM(mean, n, line_load(x + i, left))
+        mean /= (double)n;
+        j->mean[r] = (float)mean;
+    }
+    vf m = v_set((float)mean);
+    LINE_FOLD(var, n, add_square(line_keep(v_sub(line_load(x + i, left), m), left, 0), acc))
+    double slip = mean - (double)(float)mean; /* what rounding the mean to a float adds */
+    double rstd = 1 / sqrt(var / (double)n - slip * slip + j->a->eps);
+    j->rstd[r] = (float)rstd;
+    vf s = v_set((float)rstd);
+    LINE_EACH(n, {
+        vf z = v_mul(v_sub(line_load(x + i, left), m), s);
+        if (gamma) z = v_mul(z, line_load(gamma + i, left));
+        if (beta) z = v_add(z, line_load(beta + i, left));
+        line_call(x + n + i);
+        if (past)
+            v_stream(y + i, z);
+        else
+            line_store(y + i, z, left);
+    });
+}
 static void forward_tile(void *arg, int64_t t, int worker) {
     (void)worker;
     const job *j = arg;
-    int64_t lo, hi, n = j->n;
+    int64_t lo, hi;
     gy_tile_range(j->rows, j->grain, t, &lo, &hi);
-    for (int64_t r = lo; r < hi; r++) {
-        const float *x = j->x + r * n;
-        float *y = j->y + r * n;
-        double mean = 0, var = 0;
-        if (j->centre) {
-            LINE_SUM(mean, n, line_load(x + i, left))
-            mean /= (double)n;
-            j->mean[r] = (float)mean;
-        }
-        vf m = v_set((float)mean);
-        for (int64_t block = 0; block < n; block += 64 * VL) {
-            vf acc = v_zero();
-            for (int64_t i = block; i < n && i < block + 64 * VL; i += VL) {
-                vf e = line_keep(v_sub(line_load(x + i, n - i), m), n - i, 0);
-                acc = v_fma(e, e, acc);
-            }
-            var += (double)v_sum(acc);
-        }
-        double slip = mean - (double)(float)mean; /* what rounding the mean to a float adds */
-        double rstd = 1 / sqrt(var / (double)n - slip * slip + j->a->eps);
-        j->rstd[r] = (float)rstd;
-        vf s = v_set((float)rstd);
-        for (int64_t i = 0; i < n; i += VL) {
-            vf z = v_mul(v_sub(line_load(x + i, n - i), m), s);
-            if (j->gamma) z = v_mul(z, line_load(j->gamma + i, n - i));
-            if (j->beta) z = v_add(z, line_load(j->beta + i, n - i));
-            line_store(y + i, z, n - i);
-        }
-    }
+    if (j->past)
+        for (int64_t r = lo; r < hi; r++) forward_row(true, j, r);
+    else
+        for (int64_t r = lo; r < hi; r++) forward_row(false, j, r);
+    _mm_sfence();
 }
 
 static void forward(const gy_kargs *k, bool centre) {
@@ -71,43 +79,57 @@ static void forward(const gy_kargs *k, bool centre) {
              .mean = centre ? k->out[1].data : NULL,
              .rstd = k->out[k->n_out - 1].data};
     j.grain = n >= GRAIN ? 1 : GRAIN / (n ? n : 1);
+    j.past = line_past(j.y, n, 8 * j.rows * n);
     gy_par(k->pool, gy_tiles(j.rows, j.grain), forward_tile, &j);
 }
 
+GY_INLINE void backward_row(const bool past, const job *j, int64_t r, float *dgamma, float *dbeta) {
+    int64_t n = j->n;
+    const float *x = j->x + r * n, *ct = j->ct + r * n, *gamma = j->gamma;
+    float *dx = j->y + r * n;
+    vf m = v_set(j->centre ? j->mean_in[r] : 0), s = v_set(j->rstd_in[r]);
+    double sum_g = 0, sum_gx = 0;
+    for (int64_t block = 0; block < n; block += 64 * VL) {
+        vf a = v_zero(), b = v_zero();
+        LINE_EACH((n - block < 64 * VL ? n - block : 64 * VL), {
+            int64_t c = block + i;
+            vf t = line_load(ct + c, left), h = v_mul(v_sub(line_load(x + c, left), m), s);
+            vf g = gamma ? v_mul(t, line_load(gamma + c, left)) : t;
+            a = v_add(a, g);
+            b = v_fma(g, h, b);
+            if (dgamma) {
+                line_store(dgamma + c, v_fma(t, h, line_load(dgamma + c, left)), left);
+                line_store(dbeta + c, v_add(t, line_load(dbeta + c, left)), left);
+            }
+        });
+        sum_g += (double)v_sum(a);
+        sum_gx += (double)v_sum(b);
+    }
+    vf avg = v_set(j->centre ? (float)(sum_g / (double)n) : 0), avg_x = v_set((float)(sum_gx / (double)n));
+    LINE_EACH(n, {
+        vf h = v_mul(v_sub(line_load(x + i, left), m), s), t = line_load(ct + i, left);
+        vf g = gamma ? v_mul(t, line_load(gamma + i, left)) : t;
+        vf d = v_mul(s, v_fnma(h, avg_x, v_sub(g, avg)));
+        line_call(x + n + i);
+        line_call(ct + n + i);
+        if (past)
+            v_stream(dx + i, d);
+        else
+            line_store(dx + i, d, left);
+    });
+}
 static void backward_tile(void *arg, int64_t t, int worker) {
     (void)worker;
     const job *j = arg;
     int64_t lo, hi, n = j->n;
     gy_tile_range(j->rows, PIECE, t, &lo, &hi);
-    float *dgamma = j->part + t * 2 * n, *dbeta = dgamma + n;
-    if (j->dgamma) memset(dgamma, 0, (size_t)(2 * n) * sizeof(float));
-    for (int64_t r = lo; r < hi; r++) {
-        const float *x = j->x + r * n, *ct = j->ct + r * n;
-        float *dx = j->y + r * n;
-        vf m = v_set(j->centre ? j->mean_in[r] : 0), s = v_set(j->rstd_in[r]);
-        double sum_g = 0, sum_gx = 0;
-        for (int64_t block = 0; block < n; block += 64 * VL) {
-            vf a = v_zero(), b = v_zero();
-            for (int64_t i = block; i < n && i < block + 64 * VL; i += VL) {
-                vf c = line_load(ct + i, n - i), h = v_mul(v_sub(line_load(x + i, n - i), m), s);
-                vf g = j->gamma ? v_mul(c, line_load(j->gamma + i, n - i)) : c;
-                a = v_add(a, g);
-                b = v_fma(g, h, b);
-                if (j->dgamma) {
-                    line_store(dgamma + i, v_fma(c, h, line_load(dgamma + i, n - i)), n - i);
-                    line_store(dbeta + i, v_add(c, line_load(dbeta + i, n - i)), n - i);
-                }
-            }
-            sum_g += (double)v_sum(a);
-            sum_gx += (double)v_sum(b);
-        }
-        vf avg = v_set(j->centre ? (float)(sum_g / (double)n) : 0), avg_x = v_set((float)(sum_gx / (double)n));
-        for (int64_t i = 0; i < n; i += VL) {
-            vf c = line_load(ct + i, n - i), h = v_mul(v_sub(line_load(x + i, n - i), m), s);
-            vf g = j->gamma ? v_mul(c, line_load(j->gamma + i, n - i)) : c;
-            line_store(dx + i, v_mul(s, v_fnma(h, avg_x, v_sub(g, avg))), n - i);
-        }
-    }
+    float *dgamma = j->dgamma ? j->part + t * 2 * n : NULL, *dbeta = dgamma ? dgamma + n : NULL;
+    if (dgamma) memset(dgamma, 0, (size_t)(2 * n) * sizeof(float));
+    if (j->past)
+        for (int64_t r = lo; r < hi; r++) backward_row(true, j, r, dgamma, dbeta);
+    else
+        for (int64_t r = lo; r < hi; r++) backward_row(false, j, r, dgamma, dbeta);
+    _mm_sfence();
 }
 
 static void combine_tile(void *arg, int64_t t, int worker) {
@@ -148,6 +170,7 @@ static void backward(const gy_kargs *k, bool centre) {
              .dgamma = k->n_out > 1 ? k->out[1].data : NULL,
              .dbeta = k->n_out > 2 ? k->out[2].data : NULL,
              .part = k->scratch};
+    j.past = line_past(j.y, n, 12 * j.rows * n);
     gy_par(k->pool, gy_tiles(j.rows, PIECE), backward_tile, &j);
     if (j.dgamma) gy_par(k->pool, gy_tiles(n, 64), combine_tile, &j);
 }
