@@ -280,6 +280,7 @@ gy_plan_step_info gy_plan_step(const gy_plan *p, int64_t i) {
                                .dtype = s->out[0].dtype,
                                .flops = s->cost.flops,
                                .bytes = s->cost.bytes,
+                               .again = s->node->segment < 0,
                                .seconds = s->seconds,
                                .live_bytes = s->live_bytes,
                                .fused = fused_text(p, s->node)};

@@ -57,6 +57,7 @@ typedef struct gy_plan_step_info {
     gy_shape shape; /* of output 0 */
     gy_dtype dtype;
     double flops, bytes;
+    bool again;         /* a value of the forward pass computed once more, for the backward pass */
     double seconds;     /* accumulated while profiling */
     int64_t live_bytes; /* bytes of the arena in use during the step */
     const char *fused;  /* "matmul+bias+gelu", "chain: mul add tanh"; NULL */

@@ -23,7 +23,7 @@ struct gy_generator {
     int64_t *start;
     int64_t length;
     float *logits;
-    bool ran;
+    const stage *last;
 };
 
 static void stage_free(stage *s) {
@@ -71,7 +71,11 @@ int64_t gy_generator_length(const gy_generator *g) {
 }
 
 const float *gy_generator_logits(const gy_generator *g) {
-    return g->ran ? g->logits : NULL;
+    return g->last ? g->logits : NULL;
+}
+
+const gy_plan *gy_generator_plan(const gy_generator *g) {
+    return g->last ? g->last->plan : NULL;
 }
 
 void gy_generator_rewind(gy_generator *g, int64_t n) {
@@ -162,7 +166,7 @@ gy_status gy_generator_feed(gy_generator *g, const int64_t *ids, int64_t t) {
     gy_tensor next = gy_plan_output(s->plan, "next");
     memcpy(g->logits, next.data, gy_tensor_bytes(&next));
     g->length += t;
-    g->ran = true;
+    g->last = s;
     return GY_OK;
 }
 

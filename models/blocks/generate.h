@@ -26,6 +26,8 @@ void gy_generator_free(gy_generator *g); /* NULL is fine */
 gy_status gy_generator_feed(gy_generator *g, const int64_t *ids, int64_t t) GY_MUST_CHECK;
 const float *gy_generator_logits(const gy_generator *g); /* [rows, V] after the last token fed; NULL before the first */
 int64_t gy_generator_length(const gy_generator *g);
+/* The plan that ran last, for reports of its work; NULL before the first feed. */
+const gy_plan *gy_generator_plan(const gy_generator *g);
 /* Forgets all but the first n tokens. */
 void gy_generator_rewind(gy_generator *g, int64_t n);
 /* Row r becomes a copy of what was row from[r] (beam search). */
