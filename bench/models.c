@@ -28,6 +28,7 @@ typedef struct model_case {
     int64_t batch;
     const char *loss; /* TRAIN: the loss: NULL: the model's own objective; "loss": that output of its builder; another
                          output: its mean squared distance from the input "target" */
+    int64_t d[2];     /* for the peer: rows, tokens */
     gy_dtype dtype;
     bool apart; /* memory does not hold both sides: the peer runs after ours is freed, not in turns */
 } model_case;
@@ -43,8 +44,8 @@ static const model_case cases[] = {
      1,
      "noise",
      .apart = true},
-    {"gpt2 train", "b4 t64", TRAIN, "gpt2", "small", {"dropout=0", "tokens=64"}, 4},
-    {"gpt2 train", "b1 t1024", TRAIN, "gpt2", "small", {"dropout=0", "tokens=1024"}, 1},
+    {"gpt2 train", "b4 t64", TRAIN, "gpt2", "small", {"dropout=0", "tokens=64"}, 4, .d = {4, 64}},
+    {"gpt2 train", "b1 t1024", TRAIN, "gpt2", "small", {"dropout=0", "tokens=1024"}, 1, .d = {1, 1024}},
     {"gpt2 prefill", "b1 t1024", PREFILL, "gpt2", "small", .batch = 1},
     {"gpt2 decode", "b1 after 128 tokens", DECODE, "gpt2", "small", .batch = 1},
     {"vit-mae train", "b4 224x224", TRAIN, "vit-mae", "base", {NULL}, 4, "loss"},
@@ -339,47 +340,75 @@ static void place(const bench_model_run *r, const side *s, bench_row *row) {
 /* ---- where the time goes ---- */
 
 typedef struct share {
-    const char *op, *kernel;
+    const char *kernel;
+    char what[96]; /* fused operators and shape of the result; "": all of this kernel */
     double seconds, flops, bytes;
     int64_t steps;
 } share;
+
+enum { MOST_SHARES = 1024, SHOWN = 24 };
 
 static int by_seconds(const void *a, const void *b) {
     const share *x = a, *y = b;
     return (x->seconds < y->seconds) - (x->seconds > y->seconds);
 }
 
-/* Runs once more with a clock around every step, and notes the time by operator and kernel. */
+/* Adds a step to the share of its kernel, or of its kernel, shape and work. */
+static int add_share(share *list, int n, const gy_plan_step_info *t, bool fine) {
+    char what[sizeof list->what] = "", shape[GY_SHAPE_TEXT];
+    int at = 0;
+    if (fine)
+        snprintf(what, sizeof what, "%.40s %.30s %.4g MFLOP", t->fused ? t->fused : t->op,
+                 gy_shape_text(t->shape, shape), t->flops * 1e-6);
+    while (at < n && (strcmp(list[at].kernel, t->kernel) != 0 || strcmp(list[at].what, what) != 0)) at++;
+    if (at == MOST_SHARES) return n;
+    share *x = &list[at];
+    if (at == n) {
+        *x = (share){.kernel = t->kernel};
+        snprintf(x->what, sizeof x->what, "%s", what);
+        n++;
+    }
+    x->seconds += t->seconds;
+    x->flops += t->flops;
+    x->bytes += t->bytes;
+    x->steps++;
+    return n;
+}
+
+static void note_shares(bench_model_run *r, share *list, int n, double all) {
+    double peak = bench_peak_all(&r->report->peaks)->gflops[BENCH_F32];
+    qsort(list, (size_t)n, sizeof *list, by_seconds);
+    note(r, "  %5s %9s %5s %8s %5s %7s  %s", "steps", "ms", "share", "GFLOP/s", "peak", "GB/s", "kernel");
+    for (int i = 0; i < n && i < SHOWN; i++) {
+        double gflops = list[i].flops / list[i].seconds * 1e-9;
+        note(r, "  %5" PRId64 " %9.3f %4.1f%% %8.1f %5.2f %7.1f  %s %s", list[i].steps, list[i].seconds * 1e3,
+             100 * list[i].seconds / all, gflops, gflops / peak, list[i].bytes / list[i].seconds * 1e-9, list[i].kernel,
+             list[i].what);
+    }
+}
+
+/* Runs once more with a clock around every step, and notes the time by kernel, then by kernel and shape. */
 static gy_status profile(bench_model_run *r, side *s) {
-    enum { MOST = 96 };
-    share list[MOST];
-    int n = 0;
-    double ignored, all = 0, peak = bench_peak_all(&r->report->peaks)->gflops[BENCH_F32];
+    double ignored, all = 0;
     gy_plan *p = (gy_plan *)(uintptr_t)plan_of(s);
+    share *list = gy_calloc(r->ctx, MOST_SHARES, sizeof *list);
+    if (!list) return GY_ERR_NOMEM;
     gy_plan_profile(p, true);
-    if (!sample_side(s, 1, &ignored)) return gy_error_status(r->ctx);
+    bool ran = sample_side(s, 1, &ignored);
     gy_plan_profile(p, false);
     int64_t steps = gy_plan_report(p).steps;
-    for (int64_t i = 0; i < steps; i++) {
-        gy_plan_step_info t = gy_plan_step(p, i);
-        int at = 0;
-        while (at < n && strcmp(list[at].kernel, t.kernel) != 0) at++;
-        if (at == MOST) continue;
-        if (at == n) list[n++] = (share){t.op, t.kernel, 0, 0, 0, 0};
-        list[at].seconds += t.seconds;
-        list[at].flops += t.flops;
-        list[at].bytes += t.bytes;
-        list[at].steps++;
-        all += t.seconds;
-    }
-    qsort(list, (size_t)n, sizeof *list, by_seconds);
+    for (int64_t i = 0; i < steps; i++) all += gy_plan_step(p, i).seconds;
     note(r, "%s %s: %" PRId64 " steps, %.1f ms", s->c->name, s->c->shape, steps, all * 1e3);
-    note(r, "  %-28s %6s %10s %6s %9s %6s %8s", "kernel", "steps", "ms", "share", "GFLOP/s", "peak", "GB/s");
-    for (int i = 0; i < n; i++)
-        note(r, "  %-28s %6" PRId64 " %10.3f %5.1f%% %9.1f %6.2f %8.1f", list[i].kernel, list[i].steps,
-             list[i].seconds * 1e3, 100 * list[i].seconds / all, list[i].flops / list[i].seconds * 1e-9,
-             list[i].flops / list[i].seconds * 1e-9 / peak, list[i].bytes / list[i].seconds * 1e-9);
-    return GY_OK;
+    for (int fine = 0; ran && fine < 2; fine++) {
+        int n = 0;
+        for (int64_t i = 0; i < steps; i++) {
+            gy_plan_step_info t = gy_plan_step(p, i);
+            n = add_share(list, n, &t, fine);
+        }
+        note_shares(r, list, n, all);
+    }
+    gy_free(r->ctx, list);
+    return ran ? GY_OK : gy_error_status(r->ctx);
 }
 
 /* ---- rows ---- */
@@ -396,17 +425,17 @@ static bench_times summary(double *t, int n) {
         .median = median, .min = t[0], .spread = (t[(3 * n - 1) / 4] - t[n / 4]) / median, .repeats = n};
 }
 
-/* n sides in turns, after an untimed run of each. Short steps are repeated for a second or so. */
+/* n sides in turns; each has run before. Short steps are repeated for a second or so. */
 static bool time_sides(const bench_side *turn, int n, bool quick, bench_times *out) {
-    double t[2][MOST_RUNS], ignored, once = 0;
-    for (int k = 0; k < n; k++) {
-        if (!turn[k].sample(turn[k].self, 1, &ignored)) return false;
-        once = fmax(once, ignored);
-    }
-    int runs = (int)fmin(MOST_RUNS, fmax(quick ? 2 : 3, (quick ? 1 : 4) / once));
-    for (int i = 0; i < runs; i++)
-        for (int k = 0; k < n; k++)
+    double t[2][MOST_RUNS], longest = 0;
+    int runs = quick ? 2 : 3;
+    for (int i = 0; i < runs; i++) {
+        for (int k = 0; k < n; k++) {
             if (!turn[k].sample(turn[k].self, 1, &t[k][i])) return false;
+            longest = fmax(longest, t[k][i]);
+        }
+        if (i == 0) runs = (int)fmin(MOST_RUNS, fmax(runs, (quick ? 1 : 4) / longest));
+    }
     for (int k = 0; k < n; k++) out[k] = summary(t[k], runs);
     return true;
 }
@@ -451,12 +480,11 @@ static gy_status run_peer(bench_model_run *r, int variant, const model_case *c, 
     bench_peer p = bench_peer_child(variant);
     gy_status st = GY_OK;
     bench_times times[2];
-    double ignored;
     p.there = p.open(&p, r->ctx, row.threads);
     if (!p.there) {
         note(r, "%s %s: %s: %s", row.kernel, row.shape, p.name, p.version);
     } else if (p.prepare(&p, task)) {
-        row.difference = task->n_out && p.sample(&p, 1, &ignored) ? p.difference(&p, task) : 0;
+        row.difference = task->n_out ? p.difference(&p, task) : 0;
         row.peer_memory_bytes = p.memory;
         bench_side both[2] = {{sample_side, s}, {p.sample, &p}};
         bool together = s->job.ctx != NULL; /* else ours has run, and its times are in the row */
@@ -532,7 +560,7 @@ static gy_status run_case(bench_model_run *r, const model_case *c) {
         return GY_OK;
     }
     side s;
-    bench_case kase = {.name = c->name, .dtype = c->dtype};
+    bench_case kase = {.name = c->name, .d = {c->d[0], c->d[1]}, .dtype = c->dtype};
     bench_task task = {.c = &kase, .threads = row.threads};
     bench_times times;
     bool any = false;

@@ -1,3 +1,4 @@
+#define _DEFAULT_SOURCE
 #include "base.h"
 #include "cpu.h"
 #include "internal.h"
@@ -5,10 +6,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
+/* Arenas and weights lie on huge pages where the system offers them: 2 MB a page instead of 4 KB spare most of the page
+ * faults of a first touch and most misses of the address cache in strided walks. */
 static void *default_alloc(void *user, size_t bytes) {
+    enum { HUGE = 2 << 20 };
     (void)user;
-    return aligned_alloc(64, (bytes + 63) & ~(size_t)63);
+    if (bytes < 2 * HUGE) return aligned_alloc(64, (bytes + 63) & ~(size_t)63);
+    void *p = aligned_alloc(HUGE, (bytes + HUGE - 1) & ~(size_t)(HUGE - 1));
+#ifdef MADV_HUGEPAGE
+    if (p) (void)madvise(p, bytes, MADV_HUGEPAGE); /* advice: refusing it costs speed only */
+#endif
+    return p;
 }
 
 static void default_free(void *user, void *p, size_t bytes) {
