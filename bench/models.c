@@ -253,7 +253,7 @@ static gy_status make_generator(side *s) {
                               &s->generator);
     if (st == GY_OK) st = gy_generator_feed(s->generator, s->ids, s->c->kind == DECODE ? PROMPT : LONGEST);
     if (st == GY_OK && s->c->kind == DECODE) st = gy_generator_feed(s->generator, s->ids + PROMPT, 1);
-    if (st == GY_OK) s->memory = (double)(gy_mem_live(ctx) - before);
+    if (st == GY_OK) s->memory = (double)(gy_mem_live(ctx) - before); /* with the cache of keys and values */
     return st;
 }
 

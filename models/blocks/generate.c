@@ -110,6 +110,7 @@ static gy_status stage_for(gy_generator *g, int64_t t, stage **out) {
     /* a single token reads the past even when there is none: then it sees nothing there */
     bool past = t == 1 || g->length > 0;
     *out = s;
+    if (t == 1) stage_free(&g->other); /* its memory was for the prompt */
     if (s->plan && s->tokens == t && s->past == past) return GY_OK;
     stage_free(s);
     gy_status st = compile(g, t, past, s);
