@@ -1,5 +1,6 @@
 /* Graph rewrites: few and local. Each walks the live nodes in order and makes a new graph; what a rule does
  * not change is copied. Tapped nodes (hooks, traces) are never merged into others. */
+#include "ops/shape.h"
 #include "plan_internal.h"
 
 #include <string.h>
@@ -339,13 +340,66 @@ static gy_t fuse(rewrite *r, const gy_node *n) {
     return GY_NONE;
 }
 
+/* ---- the gradient of a split: a sum of parts in zeros becomes their join ---- */
+
+enum { MOST_PARTS = 16 };
+
+/* The unslice nodes that the sum ending at n adds up; 0: it adds other things too. */
+static int parts_of_sum(const rewrite *r, const gy_node *n, const gy_node *part[MOST_PARTS]) {
+    const gy_node *open[MOST_PARTS] = {n};
+    int n_open = 1, count = 0;
+    while (n_open > 0) {
+        const gy_node *m = open[--n_open];
+        for (int k = 0; k < 2; k++) {
+            const gy_node *q = r->from->node[m->in[k].id];
+            if (r->uses[q->id] != 1 || q->tap || !gy_shape_equal(q->shape[0], n->shape[0])) return 0;
+            if (q->op->id == GY_OP_add && n_open < MOST_PARTS)
+                open[n_open++] = q;
+            else if (q->op->id == GY_OP_unslice && count < MOST_PARTS)
+                part[count++] = q;
+            else
+                return 0;
+        }
+    }
+    return count;
+}
+
+/* Parts that lie side by side and fill the axis are concatenated; GY_NONE: they do not. */
+static gy_t join(rewrite *r, const gy_node *n) {
+    const gy_node *part[MOST_PARTS];
+    gy_t in[MOST_PARTS];
+    if (n->op->id != GY_OP_add || n->segment) return GY_NONE;
+    int count = parts_of_sum(r, n, part), placed = 0;
+    if (count < 2) return GY_NONE;
+    const gy_axis_attr *first = part[0]->attr;
+    int64_t at = 0;
+    while (placed < count) {
+        int next = 0;
+        const gy_axis_attr *a = NULL;
+        for (; next < count; next++) {
+            a = part[next]->attr;
+            if (a->axis == first->axis && a->step == 1 && a->start == at) break;
+        }
+        if (next == count) return GY_NONE;
+        in[placed] = mapped(r, part[next]->in[0]);
+        at += gy_dim(in[placed++], first->axis);
+        if (at == first->n) break;
+    }
+    if (placed < count || at != first->n) return GY_NONE;
+    gy_axis_attr a = {.axis = first->axis};
+    gy_node host = *n;
+    host.op = &gy_ops[GY_OP_concat];
+    return emit(r, &host, &a, count, in);
+}
+
 gy_graph *gy_pass_epilogue(gy_plan *p, gy_graph *g) {
     rewrite r;
     bool ok = begin(&r, p, g);
     for (int32_t id = 1; ok && id < g->n; id++) {
         const gy_node *n = g->node[id];
         if (!r.live[id]) continue;
-        gy_t t = fuse(&r, n);
+        gy_t t = join(&r, n);
+        if (gy_is_none(t)) t = fuse(&r, n);
         if (gy_is_none(t))
             copy_leaf_or_node(&r, n);
         else
