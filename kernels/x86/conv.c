@@ -358,6 +358,7 @@ size_t GY_ISAFN(x86_conv_dw_scratch)(const gy_kargs *k, int threads) {
     gy_conv_dims d;
     if (few(&s, s.d.cin)) return GY_ISAFN(gy_conv_few_in_dw_scratch)(s.a, &s.d);
     if (mirror(&s, &a, &d)) return GY_ISAFN(gy_conv_few_in_dw_scratch)(&a, &d);
+    if (GY_ISAFN(gy_conv_direct_dw_fits)(s.a, &s.d)) return GY_ISAFN(gy_conv_direct_dw_scratch)(s.a, &s.d, threads);
     return gradient_elements(&s) * sizeof(float) +
            GY_ISAFN(gy_gemm_scratch_f32)(s.out_group, s.d.taps * s.in_group, s.d.batch * s.d.n_out, false, threads);
 }
@@ -516,6 +517,10 @@ void GY_ISAFN(x86_conv_dw)(const gy_kargs *k) {
     }
     if (mirror(&s, &a, &d)) {
         GY_ISAFN(gy_conv_few_in_dw)(&a, &d, k->in[1].data, k->in[0].data, k->out[0].data, true, k->scratch, k->pool);
+        return;
+    }
+    if (GY_ISAFN(gy_conv_direct_dw_fits)(s.a, &s.d)) {
+        GY_ISAFN(gy_conv_direct_dw)(s.a, &s.d, k->in[0].data, k->in[1].data, k->out[0].data, k->scratch, k->pool);
         return;
     }
     float *room = k->scratch, *w = k->out[0].data;

@@ -42,6 +42,12 @@ bool GY_ISAFN(gy_conv_direct_fits)(const gy_conv_direct *q); /* false: lines too
 size_t GY_ISAFN(gy_conv_direct_scratch)(const gy_conv_direct *q, int threads);
 void GY_ISAFN(gy_conv_direct)(const gy_conv_direct *q, void *scratch, gy_pool *pool);
 
+/* w's gradient the same way (conv_direct_dw.c). */
+bool GY_ISAFN(gy_conv_direct_dw_fits)(const gy_conv_attr *a, const gy_conv_dims *d);
+size_t GY_ISAFN(gy_conv_direct_dw_scratch)(const gy_conv_attr *a, const gy_conv_dims *d, int threads);
+void GY_ISAFN(gy_conv_direct_dw)(const gy_conv_attr *a, const gy_conv_dims *d, const float *x, const float *y, float *w,
+                                 void *scratch, gy_pool *pool);
+
 /* Convolutions with at most GY_CONV_FEW channels on one side, one group (conv_few.c).
  *
  * few_in: Cin is small. y and its epilogue as `out` says (c, ldc = Cout, m positions); few_in_dw: w's gradient.
