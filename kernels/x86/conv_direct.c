@@ -22,7 +22,7 @@
 #include "conv.h"
 
 enum {
-    STEPS = 288,      /* multiply-adds a register tile does between two visits to C, about */
+    STEPS = 1152,     /* multiply-adds a register tile does between two visits to C, about */
     WINDOW = 1 << 16, /* floats of a window: a quarter of the second-level cache */
     POSITIONS = 1024, /* of a block, about */
     SPREAD = 24,      /* tiles that threads should find, at least */
@@ -62,8 +62,10 @@ typedef struct {
     int64_t width, width_blocks;           /* ... by a part of the lines */
     int64_t window_lines, window_width;    /* a plane's window: kernel[0] x these positions */
     int64_t pieces;                        /* of a block at most */
+    bool in_place;                         /* pointwise: the input is its own window */
     bool fly;                              /* one block: each panel of weights is packed where it is needed, once */
-    int32_t *tap_to;
+    bool joined;                           /* the taps of neighbouring channels are adjacent in memory */
+    int32_t *row[2];                       /* see fill_rows: of a chunk, of a shorter last one */
     float *packed;
     char *room; /* a worker's: window, panel, pieces */
     size_t window_bytes, panel_bytes, room_bytes;
@@ -98,6 +100,7 @@ static direct direct_of(const gy_conv_direct *given) {
     j.chunks = gy_tiles(j.in_group, up(most(STEPS / most(j.taps, 1), 1), 16));
     j.chunk = j.chunks > 1 ? up(gy_tiles(j.in_group, j.chunks), 16) : j.in_group;
     j.chunks = gy_tiles(j.in_group, j.chunk);
+    j.joined = j.q.w_channel == j.q.w_taps;
     j.padded = up(j.out_group, VL);
     j.panels = gy_tiles(j.out_group, 2 * VL);
     /* the block */
@@ -125,7 +128,11 @@ static direct direct_of(const gy_conv_direct *given) {
     j.per_tile = least(j.panels, most(most(j.panels * blocks * d->groups / SPREAD, 1), worth));
     j.panel_tiles = gy_tiles(j.panels, j.per_tile);
     j.per_tile = gy_tiles(j.panels, j.panel_tiles);
-    j.window_bytes = line_bytes(j.planes * most(k[0], 1) * j.window_lines * j.window_width * j.chunk, sizeof(float));
+    bool one_line = d->batch * d->n_in == d->in[2] && d->batch * d->n_out == d->in[2];
+    j.in_place = j.taps == 1 && one_line && s[2] == 1 && j.q.before[2] == 0 && d->cin % 512 != 0;
+    j.window_bytes =
+        j.in_place ? 0
+                   : line_bytes(j.planes * most(k[0], 1) * j.window_lines * j.window_width * j.chunk, sizeof(float));
     j.panel_bytes = j.fly ? line_bytes(2 * VL * j.taps * j.chunk, sizeof(float)) : 0;
     j.room_bytes = j.window_bytes + j.panel_bytes + line_bytes(j.pieces, sizeof(piece));
     return j;
@@ -135,49 +142,80 @@ static size_t packed_bytes(const direct *j) {
     return j->fly ? 0 : line_bytes(j->q.d.groups * j->taps * j->in_group * j->padded, sizeof(float));
 }
 
+static size_t row_bytes(const direct *j) {
+    return line_bytes(2 * j->q.w_taps * (j->joined ? j->chunk : 1), sizeof(int32_t));
+}
+
 size_t GY_ISAFN(gy_conv_direct_scratch)(const gy_conv_direct *q, int threads) {
     direct j = direct_of(q);
-    return line_bytes(q->w_taps, sizeof(int32_t)) + packed_bytes(&j) + (size_t)threads * j.room_bytes;
+    return row_bytes(&j) + packed_bytes(&j) + (size_t)threads * j.room_bytes;
 }
 
 /* ---- weights ---- */
 
+/* The packed row of element e of a run, or -1: no tap of this convolution. A run is what lies adjacent in memory: the
+ * taps of one channel, or of all the cc channels of a chunk. */
+static void fill_rows(const direct *j, int64_t cc, int32_t *row) {
+    const gy_conv_direct *q = &j->q;
+    const int64_t *k = q->d.kernel;
+    int64_t channels = j->joined ? cc : 1;
+    for (int64_t i = 0; i < channels * q->w_taps; i++) row[i] = -1;
+    int64_t n = 0;
+    for (int64_t k0 = 0; k0 < k[0]; k0++)
+        for (int64_t k1 = 0; k1 < k[1]; k1++)
+            for (int64_t k2 = 0; k2 < k[2]; k2++, n += cc) {
+                int64_t tap = q->tap + k0 * q->tap_step[0] + k1 * q->tap_step[1] + k2 * q->tap_step[2];
+                for (int64_t c = 0; c < channels; c++) row[c * q->w_taps + tap] = (int32_t)(n + c);
+            }
+}
+
 /* Columns j0 .. j0+n of channels c0 .. c0+cc of a group as [tap][channel][width]. */
 static void pack_panel(const direct *j, int64_t group, int64_t j0, int64_t n, int64_t c0, int64_t cc, float *dst) {
     const gy_conv_direct *q = &j->q;
-    int64_t width = up(n, VL), w_taps = q->w_taps;
-    const float *w = q->w + group * q->w_group + j0 * q->w_line + c0 * q->w_channel;
-    if (j->taps == 0) return;             /* a phase that no tap reaches */
-    bool joined = q->w_channel == w_taps; /* channels and taps are adjacent */
-    int64_t run = joined ? cc * w_taps : w_taps, step = joined ? cc : 1;
-    for (int64_t r = 0; r < width; r += VL, w += VL * q->w_line) {
+    int64_t width = up(n, VL), line = q->w_line, step = j->joined ? cc : 1, run = step * q->w_taps;
+    const float *w = q->w + group * q->w_group + j0 * line + c0 * q->w_channel;
+    const int32_t *row = j->row[cc != j->chunk];
+    if (j->taps == 0) return; /* a phase that no tap reaches */
+    for (int64_t r = 0; r < width; r += VL, w += VL * line) {
         int64_t lines = least(n - r, VL);
-        if (q->w_line == 1) { /* one tap */
-            for (int64_t c = 0; c < cc; c++) {
-                const float *from = w + c * q->w_channel;
-                v_store(dst + c * width + r, lines == VL ? v_load(from) : v_loadn(from, lines));
-            }
-            continue;
-        }
         for (int64_t c = 0; c < cc; c += step) {
             const float *from = w + c * q->w_channel;
-            int64_t tap = 0, channel = c;
-            for (int64_t p = 0; p < run; p += VL) {
+            float *to = dst + c * width + r;
+            if (line == 1) { /* columns are adjacent; one tap */
+                v_store(to, lines == VL ? v_load(from) : v_loadn(from, lines));
+                continue;
+            }
+            int64_t p = 0;
+            for (; p + VL <= run && lines == VL; p += VL) {
+                vf b[VL];
+#pragma GCC unroll 16
+                for (int i = 0; i < VL; i++) b[i] = v_load(from + i * line + p);
+                v_transpose(b);
+#pragma GCC unroll 16
+                for (int i = 0; i < VL; i++)
+                    if (row[p + i] >= 0) v_store(to + row[p + i] * width, b[i]);
+            }
+            for (; p < run; p += VL) {
                 int64_t np = least(run - p, VL);
                 vf b[VL];
-                if (np == VL && lines == VL)
-                    for (int i = 0; i < VL; i++) b[i] = v_load(from + i * q->w_line + p);
-                else
-                    for (int i = 0; i < VL; i++) b[i] = i < lines ? v_loadn(from + i * q->w_line + p, np) : v_zero();
+                for (int i = 0; i < VL; i++) b[i] = i < lines ? v_loadn(from + i * line + p, np) : v_zero();
                 v_transpose(b);
-                for (int i = 0; i < np; i++) {
-                    int32_t to = j->tap_to[tap];
-                    if (to >= 0) v_store(dst + (to * cc + channel) * width + r, b[i]);
-                    if (++tap == w_taps) tap = 0, channel++;
-                }
+                for (int i = 0; i < np; i++)
+                    if (row[p + i] >= 0) v_store(to + row[p + i] * width, b[i]);
             }
         }
     }
+}
+
+/* Asks for the part'th of `parts` pieces of what pack_panel will read. */
+static void fetch_panel(const direct *j, int64_t group, int64_t j0, int64_t n, int64_t c0, int64_t cc, int64_t part,
+                        int64_t parts) {
+    const gy_conv_direct *q = &j->q;
+    bool joined = j->joined;
+    const float *w = q->w + group * q->w_group + j0 * q->w_line + c0 * q->w_channel;
+    int64_t rows = joined ? n : cc, step = joined ? q->w_line : q->w_channel, run = (joined ? cc : n) * q->w_taps;
+    for (int64_t r = rows * part / parts; r < rows * (part + 1) / parts; r++)
+        for (int64_t e = 0; e < run; e += 16) __builtin_prefetch(w + r * step + e, 0, 2);
 }
 
 static void pack_tile(void *arg, int64_t t, int worker) {
@@ -187,16 +225,6 @@ static void pack_tile(void *arg, int64_t t, int worker) {
     int64_t c0 = chunk * j->chunk, cc = least(j->in_group - c0, j->chunk), n = least(j->out_group - j0, 2 * VL);
     float *dst = j->packed + j->taps * ((group * j->in_group + c0) * j->padded + j0 * cc);
     pack_panel(j, group, j0, n, c0, cc, dst);
-}
-
-static void fill_taps(const gy_conv_direct *q, int32_t *to) {
-    const int64_t *k = q->d.kernel;
-    for (int64_t i = 0; i < q->w_taps; i++) to[i] = -1;
-    int32_t n = 0;
-    for (int64_t k0 = 0; k0 < k[0]; k0++)
-        for (int64_t k1 = 0; k1 < k[1]; k1++)
-            for (int64_t k2 = 0; k2 < k[2]; k2++)
-                to[q->tap + k0 * q->tap_step[0] + k1 * q->tap_step[1] + k2 * q->tap_step[2]] = n++;
 }
 
 /* ---- the window ---- */
@@ -284,17 +312,17 @@ enum { BASES = (GY_MR + 2) / 3 };
  * third has a pointer of its own, which all are moved on together, and the others are one and two rows away from it,
  * which addressing does for free. */
 GY_INLINE void piece_tile(const int mr, const int nv, const direct *j, const piece *p, const float *window,
-                          const float *w, int64_t cc, int64_t n, bool first) {
+                          int64_t pitch, const float *w, int64_t cc, int64_t n, bool first) {
     const gy_conv_direct *q = &j->q;
     const int64_t *k = q->d.kernel;
     vf acc[GY_MR][2];
-    int64_t row = q->stride[2] * cc, runs = q->dilation[2] == 1 ? 1 : k[2], len = runs == 1 ? k[2] * cc : cc;
+    int64_t row = q->stride[2] * pitch, runs = q->dilation[2] == 1 ? 1 : k[2], len = runs == 1 ? k[2] * cc : cc;
 #pragma GCC unroll 16
     for (int i = 0; i < mr; i++) acc[i][0] = acc[i][1] = v_zero();
     for (int64_t k0 = p->lo0; k0 < p->hi0; k0++)
         for (int64_t k1 = p->lo1; k1 < p->hi1; k1++) {
             const float *b = w + (k0 * k[1] + k1) * k[2] * cc * nv * VL;
-            const float *a = window + (p->at + (k0 * j->window_lines + k1 * q->dilation[1]) * j->window_width) * cc;
+            const float *a = window + (p->at + (k0 * j->window_lines + k1 * q->dilation[1]) * j->window_width) * pitch;
             for (int64_t k2 = 0; k2 < runs; k2++, a += q->dilation[2] * cc) {
                 const float *x[BASES];
 #pragma GCC unroll 5
@@ -331,13 +359,13 @@ GY_INLINE void piece_tile(const int mr, const int nv, const direct *j, const pie
             v_storen(c, first ? last : v_add(v_loadn(c, tail), last), tail);
     }
 }
-typedef void (*piece_fn)(const direct *j, const piece *p, const float *window, const float *w, int64_t cc, int64_t n,
-                         bool first);
+typedef void (*piece_fn)(const direct *j, const piece *p, const float *window, int64_t pitch, const float *w,
+                         int64_t cc, int64_t n, bool first);
 
 #define TILE(mr, nv)                                                                                                   \
-    static void piece_##mr##x##nv(const direct *j, const piece *p, const float *window, const float *w, int64_t cc,    \
-                                  int64_t n, bool first) {                                                             \
-        piece_tile(mr, nv, j, p, window, w, cc, n, first);                                                             \
+    static void piece_##mr##x##nv(const direct *j, const piece *p, const float *window, int64_t pitch, const float *w, \
+                                  int64_t cc, int64_t n, bool first) {                                                 \
+        piece_tile(mr, nv, j, p, window, pitch, w, cc, n, first);                                                      \
     }
 #define TILES(mr) TILE(mr, 1) TILE(mr, 2)
 TILES(1)
@@ -394,7 +422,12 @@ static void direct_tile(void *arg, int64_t t, int worker) {
     int64_t j0 = tile * j->per_tile * 2 * VL, j1 = least(j->out_group, j0 + j->per_tile * 2 * VL);
     for (int64_t chunk = 0; chunk < j->chunks; chunk++) {
         int64_t c0 = chunk * j->chunk, cc = least(j->in_group - c0, j->chunk);
-        fill_window(j, &b, group * j->in_group + c0, cc, window);
+        const float *in = window;
+        int64_t pitch = cc, c = group * j->in_group + c0;
+        if (j->in_place)
+            in = j->q.in + b.o0 * (pitch = d->cin) + c;
+        else
+            fill_window(j, &b, c, cc, window);
         for (int64_t jj = j0; jj < j1; jj += 2 * VL) {
             int64_t n = least(j->out_group - jj, 2 * VL);
             const float *w = panel;
@@ -402,10 +435,13 @@ static void direct_tile(void *arg, int64_t t, int worker) {
                 pack_panel(j, group, jj, n, c0, cc, panel);
             else
                 w = j->packed + j->taps * ((group * j->in_group + c0) * j->padded + jj * cc);
+            int64_t next = jj + 2 * VL < j1 ? jj + 2 * VL : j0, next_c0 = next > jj ? c0 : c0 + cc;
+            int64_t next_n = least(j->out_group - next, 2 * VL), next_cc = least(j->in_group - next_c0, j->chunk);
             for (int64_t i = 0; i < pieces; i++) {
                 piece at = p[i];
                 at.c += jj;
-                piece_table[at.mr - 1][n > VL](j, &at, window, w, cc, n, chunk == 0);
+                if (j->fly && next_cc > 0) fetch_panel(j, group, next, next_n, next_c0, next_cc, i, pieces);
+                piece_table[at.mr - 1][n > VL](j, &at, in, pitch, w, cc, n, chunk == 0);
                 if (j->q.finish && chunk + 1 == j->chunks) {
                     int64_t col = group * j->out_group + jj;
                     GY_ISAFN(gy_gemm_finish_f32)(j->q.finish, at.row, at.row + at.mr, col, col + n);
@@ -418,9 +454,11 @@ static void direct_tile(void *arg, int64_t t, int worker) {
 void GY_ISAFN(gy_conv_direct)(const gy_conv_direct *q, void *scratch, gy_pool *pool) {
     direct j = direct_of(q);
     if (j.q.d.batch * j.q.d.n_out == 0) return;
-    j.tap_to = scratch;
-    fill_taps(&j.q, j.tap_to);
-    j.packed = (float *)((char *)scratch + line_bytes(q->w_taps, sizeof(int32_t)));
+    j.row[0] = scratch;
+    j.row[1] = j.row[0] + j.q.w_taps * (j.joined ? j.chunk : 1);
+    fill_rows(&j, j.chunk, j.row[0]);
+    if (j.in_group % j.chunk) fill_rows(&j, j.in_group % j.chunk, j.row[1]);
+    j.packed = (float *)((char *)scratch + row_bytes(&j));
     j.room = (char *)j.packed + packed_bytes(&j);
     if (!j.fly) gy_par(pool, j.q.d.groups * j.panels * j.chunks, pack_tile, &j);
     gy_par(pool, j.q.d.groups * j.plane_blocks * j.line_blocks * j.width_blocks * j.panel_tiles, direct_tile, &j);
