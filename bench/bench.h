@@ -46,8 +46,8 @@ bench_level bench_level_of(const bench_peaks *p, double bytes);
 /* ---- rows ---- */
 
 typedef struct bench_row {
-    char kernel[48], shape[96], dtype[8];
-    char isa[16]; /* tier of the kernel that ran */
+    char kernel[48], shape[96], dtype[8]; /* "f32bf16": f32 operands in a plan of precision bf16 */
+    char isa[16];                         /* tier of the kernel that ran */
     int threads, repeats;
     double seconds; /* median of the repeats */
     double seconds_min;

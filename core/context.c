@@ -2,6 +2,7 @@
 #include "base.h"
 #include "cpu.h"
 #include "internal.h"
+#include "plan.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +35,7 @@ gy_ctx *gy_ctx_new(gy_ctx_args args) {
     if (!ctx) return NULL;
     memset(ctx, 0, sizeof *ctx);
     ctx->allocator = a;
+    ctx->precision = GY_F32;
     ctx->isa_mask = gy_isa_detect(args.isa ? args.isa : getenv("GYRUS_ISA"));
     ctx->pool = gy_pool_new(ctx, args.threads > 0 ? args.threads : gy_cpu_budget());
     if (!ctx->pool) {
@@ -101,4 +103,12 @@ void gy_set_warn_handler(gy_ctx *ctx, void (*handler)(void *user, const char *te
 
 gy_pool *gy_ctx_pool(gy_ctx *ctx) {
     return ctx->pool;
+}
+
+gy_dtype gy_ctx_precision(const gy_ctx *ctx) {
+    return ctx->precision;
+}
+
+void gy_ctx_set_precision(gy_ctx *ctx, gy_dtype precision) {
+    ctx->precision = precision;
 }

@@ -8,7 +8,8 @@
 struct gy_ctx {
     gy_allocator allocator;
     gy_pool *pool;
-    uint64_t isa_mask; /* GY_ISA_* bits that kernels may use */
+    uint64_t isa_mask;  /* GY_ISA_* bits that kernels may use */
+    gy_dtype precision; /* of plans, unless they say otherwise */
     char message[4096];
     gy_status status;
     void (*warn)(void *user, const char *text);

@@ -164,6 +164,7 @@ static void fill_kargs(gy_plan *p, gy_step *s) {
     s->k.n_in = s->n_in;
     s->k.n_out = s->n_out;
     s->k.pool = gy_ctx_pool(p->ctx);
+    s->k.precision = p->precision;
     for (int i = 0; i < s->n_in; i++) s->k.in[i] = as_view(&s->in[i], s->in[i].buffer < 0 ? NULL : &present);
     for (int i = 0; i < s->n_out; i++) s->k.out[i] = as_view(&s->out[i], &present);
 }
@@ -248,8 +249,13 @@ static gy_status lower_node(lowering *l, const gy_node *n) {
         gy_place q = gy_contiguous_place(0, n->dtype[o], n->shape[o]);
         out[o] = as_view(&q, &present);
     }
-    gy_kargs probe = {
-        .attr = n->attr, .n_in = n->n_in, .n_out = n->n_out, .in = in, .out = out, .pool = gy_ctx_pool(p->ctx)};
+    gy_kargs probe = {.attr = n->attr,
+                      .n_in = n->n_in,
+                      .n_out = n->n_out,
+                      .in = in,
+                      .out = out,
+                      .pool = gy_ctx_pool(p->ctx),
+                      .precision = p->precision};
     const gy_kernel *kernel = gy_kernel_choose(n->op->id, gy_kernel_dtype(&probe), p->isa_mask, &probe);
     if (!kernel)
         return gy_fail(p->ctx, GY_ERR_UNSUPPORTED, "%s:%d: no kernel for %s on %s", n->site.file, n->site.line,
@@ -479,7 +485,8 @@ gy_status gy_lower(gy_plan *p) {
 
 /* ---- one node alone ---- */
 
-gy_status gy_run_node(gy_ctx *ctx, const gy_node *n, uint64_t isa_mask, const gy_tensor in[], gy_tensor out[]) {
+gy_status gy_run_node(const gy_plan *plan, const gy_node *n, const gy_tensor in[], gy_tensor out[]) {
+    gy_ctx *ctx = plan->ctx;
     gy_view vin[16], vout[GY_MAX_OUT];
     gy_node copy = {.op = &gy_ops[GY_OP_copy]};
     const gy_node *what = n;
@@ -501,8 +508,14 @@ gy_status gy_run_node(gy_ctx *ctx, const gy_node *n, uint64_t isa_mask, const gy
         vout[o] = as_view(&p, out[o].data);
     }
     if (st != GY_OK) return st;
-    gy_kargs k = {.attr = n->attr, .n_in = n_in, .n_out = n_out, .in = vin, .out = vout, .pool = gy_ctx_pool(ctx)};
-    const gy_kernel *row = gy_kernel_choose(what->op->id, gy_kernel_dtype(&k), isa_mask, &k);
+    gy_kargs k = {.attr = n->attr,
+                  .n_in = n_in,
+                  .n_out = n_out,
+                  .in = vin,
+                  .out = vout,
+                  .pool = gy_ctx_pool(ctx),
+                  .precision = plan->precision};
+    const gy_kernel *row = gy_kernel_choose(what->op->id, gy_kernel_dtype(&k), plan->isa_mask, &k);
     if (!row) return gy_fail(ctx, GY_ERR_UNSUPPORTED, "no kernel for %s", n->op->name);
     size_t bytes = row->scratch ? row->scratch(&k, gy_pool_threads(k.pool)) : 0;
     if (bytes && !(k.scratch = gy_malloc(ctx, bytes))) return GY_ERR_NOMEM;

@@ -168,7 +168,7 @@ static bool fold(rewrite *r, const gy_node *n) {
         return true;
     }
     for (int k = 0; s == GY_OK && k < n->n_in; k++) s = constant_value(ctx, mapped(r, n->in[k]), &in[k]);
-    if (s == GY_OK) s = gy_run_node(ctx, n, r->p->isa_mask, in, out);
+    if (s == GY_OK) s = gy_run_node(r->p, n, in, out);
     if (s == GY_OK) {
         r->to->inherit = n;
         r->map[n->id][0] = uniform && gy_shape_count(n->shape[0]) > 0

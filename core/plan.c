@@ -119,8 +119,12 @@ gy_plan *gy_compile(gy_graph *g, gy_plan_args args) {
     if (args.check) args.off = GY_PASS_ALL;
     *p = (gy_plan){.ctx = ctx, .given = g, .g = g, .args = args};
     p->isa_mask = args.check ? 1 : args.isa_mask ? args.isa_mask : gy_ctx_isa_mask(ctx);
+    p->precision = args.precision ? args.precision : gy_ctx_precision(ctx);
     gy_arena_init(&p->mem, ctx);
-    gy_status st = rewrite(p);
+    gy_status st = GY_OK;
+    if (p->precision != GY_F32 && p->precision != GY_BF16)
+        st = gy_fail(ctx, GY_ERR_USAGE, "precision %s: expected f32 or bf16", gy_dtype_name(p->precision));
+    if (st == GY_OK) st = rewrite(p);
     if (st == GY_OK) st = name_places(p);
     if (st == GY_OK) st = gy_lower(p);
     if (st == GY_OK) st = gy_offsets(p);

@@ -29,7 +29,14 @@ typedef struct gy_plan_args {
     bool dry;                   /* lay out, but allocate nothing: for memory estimates; cannot run */
     const char *const *outputs; /* the outputs wanted, NULL-terminated; NULL: all */
     uint64_t isa_mask;          /* tiers to choose kernels from; 0: the context's */
+    gy_dtype precision;         /* GY_BF16: the factors of f32 products are rounded to bf16, sums stay f32 (operators
+                                   with GY_K_BF16_COMPUTE rows, kernels/kernel.h; values and states stay f32, f64 is
+                                   left alone); GY_F32: no rounding; 0: the context's */
 } gy_plan_args;
+
+/* The precision of plans whose arguments name none: GY_F32 (at first) or GY_BF16. */
+gy_dtype gy_ctx_precision(const gy_ctx *ctx);
+void gy_ctx_set_precision(gy_ctx *ctx, gy_dtype precision);
 
 /* NULL with a message: the graph is poisoned, an output is unknown, or memory is out. The graph and the
  * states it reads must outlive the plan. */

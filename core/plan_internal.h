@@ -54,6 +54,7 @@ struct gy_plan {
     gy_graph *given, *g; /* the caller's graph; the rewritten one (owned) */
     gy_arena mem;
     uint64_t isa_mask;
+    gy_dtype precision; /* GY_F32 or GY_BF16 */
     gy_plan_args args;
     gy_buffer *buffer;
     int32_t n_buffers, cap_buffers;
@@ -96,8 +97,8 @@ gy_graph *gy_pass_clean(gy_plan *p, gy_graph *g); /* dead code only */
 
 /* lower.c: nodes to steps, buffers, in-place sharing. */
 gy_status gy_lower(gy_plan *p);
-/* Runs one node outside any plan (constant folding): contiguous operands in, results in out[]. */
-gy_status gy_run_node(gy_ctx *ctx, const gy_node *n, uint64_t isa_mask, const gy_tensor in[], gy_tensor out[]);
+/* Runs one node alone, as the plan would (constant folding): contiguous operands in, results in out[]. */
+gy_status gy_run_node(const gy_plan *p, const gy_node *n, const gy_tensor in[], gy_tensor out[]);
 /* Applies a view operator to a place; false: the data must be made contiguous first. */
 bool gy_view_place(const gy_node *n, gy_place in, gy_place *out);
 gy_place gy_contiguous_place(int32_t buffer, gy_dtype dtype, gy_shape shape);

@@ -107,6 +107,7 @@ gy_status gy_run_describe(gy_run_folder *r, const gy_job *j, char *const argv[])
     snprintf(hash, sizeof hash, "%016" PRIx64, j->data_hash);
     gy_json_put_string(&w, "data_hash", hash);
     gy_json_put_string(&w, "ablate", j->ablate);
+    gy_json_put_string(&w, "dtype", gy_dtype_name(gy_ctx_precision(r->ctx)));
     gy_isa best = GY_ISA_REF;
     for (int i = 0; i < GY_ISA_COUNT; i++)
         if (gy_ctx_isa_mask(r->ctx) >> i & 1) best = (gy_isa)i;
@@ -162,7 +163,11 @@ static gy_status job_from_json(gy_ctx *ctx, const gy_bytes *src, const gy_json *
                               "%" PRId64 " options, the model has %" PRId64 ": written by another version", seen, have);
     if (s == GY_OK && def->check) s = def->check(ctx, j->cfg);
     const char *seed = gy_json_string(doc, gy_json_get(doc, 0, "seed"));
+    const char *dtype = gy_json_string(doc, gy_json_get(doc, 0, "dtype")); /* older runs have none: f32 */
+    gy_dtype precision = GY_F32;
     char *end = NULL;
+    if (s == GY_OK && dtype && (!gy_dtype_parse(dtype, &precision) || (precision != GY_F32 && precision != GY_BF16)))
+        s = gy_bytes_fail_key(src, "dtype", "expected f32 or bf16");
     if (seed) j->seed = strtoull(seed, &end, 10);
     if (s == GY_OK && (!seed || *end || !gy_json_integer(doc, gy_json_get(doc, 0, "steps"), &steps) || steps < 0 ||
                        !gy_json_integer(doc, gy_json_get(doc, 0, "save_every"), &save_every) || save_every < 0))
@@ -171,6 +176,7 @@ static gy_status job_from_json(gy_ctx *ctx, const gy_bytes *src, const gy_json *
         gy_job_free(j);
         return s;
     }
+    gy_ctx_set_precision(ctx, precision);
     j->steps = steps;
     j->save_every = save_every;
     const char *hash = gy_json_string(doc, gy_json_get(doc, 0, "data_hash"));

@@ -27,7 +27,8 @@ const char *gy_run_dir(const gy_run_folder *r);
 /* Writes run.json for a job about to start. argv: the command that made it, NULL-terminated. */
 gy_status gy_run_describe(gy_run_folder *r, const gy_job *j, char *const argv[]) GY_MUST_CHECK;
 
-/* Reads run.json of a folder into a fresh job: model, configuration, seed, steps, data path, ablation. */
+/* Reads run.json of a folder into a fresh job: model, configuration, seed, steps, data path, ablation. The context's
+ * precision becomes the run's. */
 gy_status gy_run_job(gy_ctx *ctx, const char *dir, gy_job *j) GY_MUST_CHECK;
 
 /* A checkpoint of the job's store and step; the present one becomes the previous one. */

@@ -31,7 +31,8 @@ typedef struct gy_kargs {
     gy_view *out;  /* contiguous */
     void *scratch; /* 64-byte aligned, of the size that the row's scratch function asked for */
     gy_pool *pool;
-    gy_span_fn span; /* elementwise rows: the span function the plan chose */
+    gy_span_fn span;    /* elementwise rows: the span function the plan chose */
+    gy_dtype precision; /* the plan's: GY_BF16, or GY_F32 (also GY_DTYPE_DEFAULT); see GY_K_BF16_COMPUTE */
 } gy_kargs;
 
 typedef void (*gy_kernel_fn)(const gy_kargs *k);
@@ -51,7 +52,12 @@ struct gy_span {
 
 /* Row flags. */
 enum {
-    GY_K_STRIDED = 1 /* inputs may have any strides; otherwise the plan makes them contiguous first */
+    GY_K_STRIDED = 1, /* inputs may have any strides; otherwise the plan makes them contiguous first */
+    /* For plans of precision bf16 alone, and there before every row without it: operands and results are f32, but the
+     * factors of products are rounded to bf16, to nearest even, before they are multiplied; sums, bias, activation and
+     * residual are f32. An operator that has such rows has one for the tier ref, so that results mean the same on every
+     * machine; one that has none computes in f32. A function may serve both kinds of rows and look at precision. */
+    GY_K_BF16_COMPUTE = 2
 };
 
 typedef struct gy_kernel {
@@ -70,7 +76,7 @@ typedef struct gy_kernel {
 
 /* All rows, best tier first for each operator. */
 const gy_kernel *gy_kernel_table(int64_t *n);
-/* The first row that fits `op`, `dtype`, the tier mask and supports(k); NULL: none. */
+/* The best row that fits `op`, `dtype`, the tier mask, k->precision and supports(k); NULL: none. */
 const gy_kernel *gy_kernel_choose(gy_op_id op, gy_dtype dtype, uint64_t isa_mask, const gy_kargs *k);
 /* The dtype that selects rows: the first float among inputs, then outputs, else in[0]'s, else out[0]'s. */
 gy_dtype gy_kernel_dtype(const gy_kargs *k);

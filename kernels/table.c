@@ -60,7 +60,9 @@ const gy_kernel *gy_kernel_choose(gy_op_id op, gy_dtype dtype, uint64_t isa_mask
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const gy_kernel *r = &rows[i];
         if (r->op != op || (r->dtype != GY_DTYPE_DEFAULT && r->dtype != dtype)) continue;
-        if (!(isa_mask >> r->isa & 1) || (best && r->isa <= best->isa)) continue;
+        if (!(isa_mask >> r->isa & 1) || (r->flags & GY_K_BF16_COMPUTE && k->precision != GY_BF16)) continue;
+        uint32_t rounds = r->flags & GY_K_BF16_COMPUTE, best_rounds = best ? best->flags & GY_K_BF16_COMPUTE : 0;
+        if (best && (rounds < best_rounds || (rounds == best_rounds && r->isa <= best->isa))) continue;
         if (r->supports && !r->supports(k)) continue;
         best = r;
     }

@@ -62,6 +62,8 @@ extern const gy_limits *cli_limits(void);
 /* "SLUG|DIR": a run folder's job, with its data opened (sizes may come from them) and its checkpoint loaded; or a
  * model's, without data. */
 gy_status cli_open_model(gy_ctx *ctx, const cli_args *a, gy_job *j) GY_MUST_CHECK;
+/* --dtype, if given, as the precision of the context's plans (a run folder brings its own: gy_run_job). */
+gy_status cli_precision(gy_ctx *ctx, const cli_args *a) GY_MUST_CHECK;
 /* The inference graph over the job's store, unplanned; NULL with a message. Its making creates the states. */
 gy_graph *cli_build(gy_job *j, int64_t batch);
 /* --weights into the job's states; without any, and without a run folder, a warning. */

@@ -121,6 +121,16 @@ gy_status cli_job(gy_ctx *ctx, const cli_args *a, const gy_model_def *def, gy_jo
     return GY_OK;
 }
 
+gy_status cli_precision(gy_ctx *ctx, const cli_args *a) {
+    const char *name = cli_get(a, "--dtype");
+    gy_dtype t;
+    if (!name) return GY_OK;
+    if (!gy_dtype_parse(name, &t) || (t != GY_F32 && t != GY_BF16))
+        return gy_fail(ctx, GY_ERR_USAGE, "--dtype '%s': expected f32 or bf16", name);
+    gy_ctx_set_precision(ctx, t);
+    return GY_OK;
+}
+
 /* ---- numbers for people ---- */
 
 static char *scaled(double x, double base, const char *const units[], int n, char buf[32]) {

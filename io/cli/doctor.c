@@ -87,6 +87,7 @@ static const gy_kernel *f32_kernel(gy_op_id op, uint64_t mask, bool *depends) {
     const gy_kernel *k = gy_kernel_table(&n), *best = NULL;
     for (int64_t i = 0; i < n; i++) {
         if (k[i].op != op || (k[i].dtype != GY_F32 && k[i].dtype != GY_DTYPE_DEFAULT)) continue;
+        if (k[i].flags & GY_K_BF16_COMPUTE) continue; /* for plans of precision bf16 */
         if (mask >> k[i].isa & 1 && (!best || k[i].isa > best->isa)) best = &k[i];
     }
     *depends = best && best->supports && best->isa != GY_ISA_REF;

@@ -167,9 +167,10 @@ static void print(gy_ctx *ctx, const lesson *l) {
     for (int tier = GY_ISA_COUNT - 1; tier >= 0; tier--)
         for (int64_t i = 0; i < n; i++)
             if (k[i].op == l->op->id && (int)k[i].isa == tier)
-                printf("kernel     %-11s %-4s %s%s%s%s\n", gy_isa_name(k[i].isa),
+                printf("kernel     %-11s %-4s %s%s%s%s%s\n", gy_isa_name(k[i].isa),
                        k[i].dtype ? gy_dtype_name(k[i].dtype) : "any", k[i].name,
                        k[i].supports ? " (for some operands)" : "",
+                       k[i].flags & GY_K_BF16_COMPUTE ? " (precision bf16)" : "",
                        gy_ctx_isa_mask(ctx) >> tier & 1 ? "" : " (not on this machine)",
                        l->kernel && strcmp(l->kernel, k[i].name) == 0 ? "  <- chosen in the example" : "");
     if (!l->plan) {

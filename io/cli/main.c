@@ -12,12 +12,16 @@
     }
 
 static const cli_option json_only[] = {{"--json", NULL, "print one JSON value"}, {0}};
+/* Not of convert, whose --dtype is the type of what it writes. */
+#define DTYPE_OPTION                                                                                                   \
+    { "--dtype", "T", "f32, or bf16: factors of products are rounded, sums and weights stay f32" }
 static const cli_option list_options[] = {{"--family", "F", "only this family"},
                                           {"--ops", NULL, "list the operators instead of the models"},
                                           {"--json", NULL, "print a JSON array"},
                                           {0}};
 static const cli_option show_options[] = {CONFIG_OPTIONS,
                                           {"--batch", "N", "rows of a batch (default: the configuration's)"},
+                                          DTYPE_OPTION,
                                           {"--memory", NULL, "draw the plan's memory over its steps"},
                                           {"--json", NULL, "print a JSON object"},
                                           {0}};
@@ -26,7 +30,7 @@ static const cli_option train_options[] = {CONFIG_OPTIONS,
                                            {"--steps", "N", "training steps (default: the configuration's)"},
                                            {"--seed", "S", "seed of initial values, batches and noise (default 0)"},
                                            {"--device", "cpu", "where to run"},
-                                           {"--dtype", "f32", "type of activations"},
+                                           DTYPE_OPTION,
                                            {"--out", "DIR", "run folder (default: runs/SLUG)"},
                                            {"--save-every", "N", "steps between checkpoints (default: a tenth of all)"},
                                            {"--resume", NULL, "go on from the run folder's checkpoint"},
@@ -36,7 +40,7 @@ static const cli_option train_options[] = {CONFIG_OPTIONS,
                                            {"--json", NULL, "print the final metrics as JSON"},
                                            {0}};
 static const cli_option eval_options[] = {
-    {"--data", "PATH", "another data set than the run's"}, {"--json", NULL, "print a JSON object"}, {0}};
+    {"--data", "PATH", "another data set than the run's"}, DTYPE_OPTION, {"--json", NULL, "print a JSON object"}, {0}};
 static const cli_option run_options[] = {
     CONFIG_OPTIONS,
     {"--weights", "F", "safetensors or PyTorch .pth: parameters (default: the run folder's checkpoint)"},
@@ -44,6 +48,7 @@ static const cli_option run_options[] = {
     {"--output", "name=F.npy", "an output to write; repeatable"},
     {"--seed", "S", "seed of initial values, without weights (default 0)"},
     {"--device", "cpu", "where to run"},
+    DTYPE_OPTION,
     {"--dry-run", NULL, "print inputs, outputs and memory, then stop"},
     {0}};
 static const cli_option sample_options[] = {CONFIG_OPTIONS,
@@ -51,6 +56,7 @@ static const cli_option sample_options[] = {CONFIG_OPTIONS,
                                             {"-n", "N", "how many (default 16)"},
                                             {"--seed", "S", "seed (default 0)"},
                                             {"-o", "grid.png", "picture to write"},
+                                            DTYPE_OPTION,
                                             {0}};
 static const cli_option claim_options[] = {CONFIG_OPTIONS,
                                            {"--seed", "S", "seed (default 0)"},
@@ -60,6 +66,7 @@ static const cli_option claim_options[] = {CONFIG_OPTIONS,
 static const cli_option explain_options[] = {CONFIG_OPTIONS,
                                              {"--batch", "N", "rows of a batch"},
                                              {"--time", NULL, "run it on zeros and show each step's time"},
+                                             DTYPE_OPTION,
                                              {"--op", "NAME", "explain an operator instead"},
                                              {"--json", NULL, "print a JSON object"},
                                              {0}};
@@ -68,6 +75,7 @@ static const cli_option bench_options[] = {
     {"--match", "TEXT", "only rows with this text in kernel, shape and type"},
     {"--profile", NULL, "whole models: show the time by kernel"},
     {"--cold", NULL, "empty the caches before each run"},
+    DTYPE_OPTION,
     {"--peers", NULL, "time OpenBLAS, BLIS, oneDNN and PyTorch beside, where they are found"},
     {"--list", NULL, "print the names of the suites"},
     {"--save", "F.json", "keep the results"},
@@ -297,7 +305,7 @@ int main(int argc, char **argv) {
     }
     gy_set_warn_handler(ctx, warn, NULL);
     signal(SIGXFSZ, SIG_IGN); /* a file-size limit then ends in a message, like a full disk */
-    rc = v->run(ctx, &a);
+    rc = v->run != cli_convert && cli_precision(ctx, &a) != GY_OK ? cli_fail(ctx, &a) : v->run(ctx, &a);
     gy_ctx_free(ctx);
     if (fflush(stdout) != 0 || ferror(stdout)) {
         fprintf(stderr, "gyrus %s: writing to standard output failed\n", v->name);

@@ -25,6 +25,7 @@ static gy_status open_folder(gy_ctx *ctx, const cli_args *a, const char *dir, gy
         return gy_fail(ctx, GY_ERR_USAGE, "%s is a run: its configuration is in run.json; leave out --config and --set",
                        dir);
     gy_status s = gy_run_job(ctx, dir, j);
+    if (s == GY_OK) s = cli_precision(ctx, a);
     if (s == GY_OK && j->def->open) s = gy_job_open(j);
     if (s == GY_OK) s = gy_run_load(ctx, dir, j);
     return s;

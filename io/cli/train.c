@@ -171,7 +171,7 @@ static gy_status refuse_changes(gy_ctx *ctx, const cli_args *a, const gy_job *j)
         if (strcmp(*o, "--save-every") == 0) snprintf(have, sizeof have, "%" PRId64, j->save_every);
         if (strcmp(*o, "--data") == 0) snprintf(have, sizeof have, "%s", j->data_path ? j->data_path : "(generated)");
         if (strcmp(*o, "--ablate") == 0) snprintf(have, sizeof have, "%s", j->ablate ? j->ablate : "(none)");
-        if (strcmp(*o, "--dtype") == 0) snprintf(have, sizeof have, "f32");
+        if (strcmp(*o, "--dtype") == 0) snprintf(have, sizeof have, "%s", gy_dtype_name(gy_ctx_precision(ctx)));
         if (strcmp(*o, "--set") == 0) {
             const char *given[128];
             int n = cli_all(a, "--set", given, 128);
@@ -196,11 +196,9 @@ static gy_status refuse_changes(gy_ctx *ctx, const cli_args *a, const gy_job *j)
 }
 
 static gy_status check_device(gy_ctx *ctx, const cli_args *a) {
-    const char *device = cli_get(a, "--device"), *dtype = cli_get(a, "--dtype");
+    const char *device = cli_get(a, "--device");
     if (device && strcmp(device, "cpu") != 0)
         return gy_fail(ctx, GY_ERR_UNSUPPORTED, "--device %s: this build has no such device; it has: cpu", device);
-    if (dtype && strcmp(dtype, "f32") != 0)
-        return gy_fail(ctx, GY_ERR_UNSUPPORTED, "--dtype %s: activations are f32 in this build", dtype);
     return GY_OK;
 }
 

@@ -1,9 +1,14 @@
-/* Reference matrix product: three loops and an epilogue; y = act(alpha op(a) op(b) + bias) + residual. */
+/* Reference matrix product: three loops and an epilogue; y = act(alpha op(a) op(b) + bias) + residual. With precision
+ * bf16 the factors are rounded first. */
 #define GY_REF_FILE "kernels/ref/matmul.c"
 #include "ref.h"
 #include "act.h"
 
 #ifdef T
+
+static acc_t NAME(factor)(T x, bool rounded) {
+    return rounded ? (acc_t)gy_bf16_to_f32(gy_f32_to_bf16((float)x)) : (acc_t)x;
+}
 
 /* The operand's matrix for batch index idx, with batch axes broadcast and the transpose resolved. */
 static const T *NAME(operand)(const gy_view *v, bool trans, int64_t batch_rank, const int64_t idx[], int64_t *row,
@@ -31,6 +36,7 @@ void NAME(matmul)(const gy_kargs *k) {
     int64_t count = gy_shape_count(batch), idx[GY_MAX_RANK] = {0};
     acc_t alpha = at->alpha == 0 ? 1 : at->alpha;
     T *out = y->data;
+    bool rounded = sizeof(T) == sizeof(float) && k->precision == GY_BF16;
     for (int64_t i = 0; i < count; i++, next_index(batch, idx)) {
         int64_t ar, ac, br, bc;
         const T *pa = NAME(operand)(a, at->trans_a, batch.rank, idx, &ar, &ac);
@@ -38,7 +44,8 @@ void NAME(matmul)(const gy_kargs *k) {
         for (int64_t row = 0; row < m; row++)
             for (int64_t col = 0; col < n; col++) {
                 acc_t sum = 0;
-                for (int64_t p = 0; p < depth; p++) sum += (acc_t)pa[row * ar + p * ac] * (acc_t)pb[p * br + col * bc];
+                for (int64_t p = 0; p < depth; p++)
+                    sum += NAME(factor)(pa[row * ar + p * ac], rounded) * NAME(factor)(pb[p * br + col * bc], rounded);
                 sum *= alpha;
                 if (bias) sum += (acc_t)((const T *)bias->data)[col * bias->stride[0]];
                 sum = ref_activate(sum, at->act);

@@ -272,11 +272,59 @@ static size_t phase_room(const shape *s) {
     return (size_t)(s->d.batch * p.d.n_in * s->in_group + 15) & ~(size_t)15;
 }
 
+/* y from x; the phase p of x from y. */
+static gy_conv_direct direct_forward(const shape *s) {
+    const gy_conv_attr *a = s->a;
+    const gy_conv_dims *d = &s->d;
+    gy_conv_direct q = {.d = *d,
+                        .w_group = s->out_group * s->in_group * d->taps,
+                        .w_line = s->in_group * d->taps,
+                        .w_channel = d->taps,
+                        .w_taps = d->taps,
+                        .tap_step = {d->kernel[1] * d->kernel[2], d->kernel[2], 1}};
+    for (int i = 0; i < 3; i++) {
+        q.stride[i] = a->stride[i];
+        q.before[i] = a->before[i];
+        q.dilation[i] = a->dilation[i];
+        q.out_size[i] = d->out[i];
+        q.step[i] = 1;
+    }
+    return q;
+}
+static gy_conv_direct direct_phase(const shape *s, const gy_conv_phase *p) {
+    gy_conv_direct q = {.d = p->d,
+                        .w_group = s->out_group * s->in_group * s->d.taps,
+                        .w_line = s->d.taps,
+                        .w_channel = s->in_group * s->d.taps,
+                        .w_taps = s->d.taps,
+                        .tap = p->tap};
+    q.d.cin = s->d.cout;
+    q.d.cout = s->d.cin;
+    q.d.n_in = s->d.n_out;
+    q.d.n_out = p->d.n_in;
+    for (int i = 0; i < 3; i++) { /* the taps backwards */
+        int64_t last = p->d.kernel[i] > 0 ? p->d.kernel[i] - 1 : 0;
+        q.d.in[i] = s->d.out[i];
+        q.d.out[i] = p->d.in[i];
+        q.stride[i] = 1;
+        q.dilation[i] = p->a.dilation[i];
+        q.before[i] = last * p->a.dilation[i] - p->a.before[i];
+        q.tap += last * p->tap_step[i];
+        q.tap_step[i] = -p->tap_step[i];
+        q.out_size[i] = s->d.in[i];
+        q.first[i] = p->first[i];
+        q.step[i] = p->step[i];
+    }
+    return q;
+}
+
 size_t GY_ISAFN(x86_conv_scratch)(const gy_kargs *k, int threads) {
     shape s = shape_of(k, k->in[0].shape, k->in[1].shape, k->out[0].shape);
     if (depthwise(&s)) return (size_t)(s.d.taps * s.d.cin) * sizeof(float);
     if (few(&s, s.d.cin)) return GY_ISAFN(gy_conv_few_in_scratch)(s.a, &s.d);
     if (few(&s, s.d.cout)) return GY_ISAFN(gy_conv_few_out_scratch)(s.d.taps, s.d.cin, s.d.cout);
+    gy_conv_direct q = direct_forward(&s);
+    if (GY_ISAFN(gy_conv_direct_fits)(&q)) return GY_ISAFN(gy_conv_direct_scratch)(&q, threads);
     return GY_ISAFN(gy_gemm_scratch_f32)(s.d.batch * s.d.n_out, s.out_group, s.d.taps * s.in_group, false, threads);
 }
 size_t GY_ISAFN(x86_conv_dx_scratch)(const gy_kargs *k, int threads) {
@@ -289,6 +337,11 @@ size_t GY_ISAFN(x86_conv_dx_scratch)(const gy_kargs *k, int threads) {
     size_t most = 0;
     for (int64_t i = 0; i < phase_count(&s); i++) {
         gy_conv_phase p = phase_of(&s, i);
+        gy_conv_direct q = direct_phase(&s, &p);
+        if (GY_ISAFN(gy_conv_direct_fits)(&q)) {
+            most = larger(most, GY_ISAFN(gy_conv_direct_scratch)(&q, threads));
+            continue;
+        }
         most = larger(most, GY_ISAFN(gy_gemm_scratch_f32)(s.d.batch * p.d.n_in, s.in_group, p.d.taps * s.out_group,
                                                           false, threads));
     }
@@ -305,6 +358,7 @@ size_t GY_ISAFN(x86_conv_dw_scratch)(const gy_kargs *k, int threads) {
     gy_conv_dims d;
     if (few(&s, s.d.cin)) return GY_ISAFN(gy_conv_few_in_dw_scratch)(s.a, &s.d);
     if (mirror(&s, &a, &d)) return GY_ISAFN(gy_conv_few_in_dw_scratch)(&a, &d);
+    if (GY_ISAFN(gy_conv_direct_dw_fits)(s.a, &s.d)) return GY_ISAFN(gy_conv_direct_dw_scratch)(s.a, &s.d, threads);
     return gradient_elements(&s) * sizeof(float) +
            GY_ISAFN(gy_gemm_scratch_f32)(s.out_group, s.d.taps * s.in_group, s.d.batch * s.d.n_out, false, threads);
 }
@@ -337,6 +391,16 @@ void GY_ISAFN(x86_conv)(const gy_kargs *k) {
     }
     if (few(&s, s.d.cout)) {
         GY_ISAFN(gy_conv_few_out)(s.a, &s.d, k->in[0].data, k->in[1].data, &g, k->scratch, k->pool);
+        return;
+    }
+    gy_conv_direct q = direct_forward(&s);
+    if (GY_ISAFN(gy_conv_direct_fits)(&q)) {
+        q.in = k->in[0].data;
+        q.w = k->in[1].data;
+        q.out = k->out[0].data;
+        g.n = s.d.cout;
+        q.finish = &g;
+        GY_ISAFN(gy_conv_direct)(&q, k->scratch, k->pool);
         return;
     }
     for (int64_t group = 0; group < s.d.groups; group++) {
@@ -398,6 +462,14 @@ void GY_ISAFN(x86_conv_dx)(const gy_kargs *k) {
             (&p, &s.d, k->in[0].data, k->in[1].data, k->out[0].data, k->scratch, k->pool);
             continue;
         }
+        gy_conv_direct q = direct_phase(&s, &p);
+        if (GY_ISAFN(gy_conv_direct_fits)(&q)) {
+            q.in = k->in[0].data;
+            q.w = k->in[1].data;
+            q.out = k->out[0].data;
+            GY_ISAFN(gy_conv_direct)(&q, (float *)k->scratch + phase_room(&s), k->pool);
+            continue;
+        }
         for (int64_t group = 0; group < s.d.groups; group++) {
             int64_t c = group * s.out_group;
             float *x = (float *)k->out[0].data + group * s.in_group;
@@ -445,6 +517,10 @@ void GY_ISAFN(x86_conv_dw)(const gy_kargs *k) {
     }
     if (mirror(&s, &a, &d)) {
         GY_ISAFN(gy_conv_few_in_dw)(&a, &d, k->in[1].data, k->in[0].data, k->out[0].data, true, k->scratch, k->pool);
+        return;
+    }
+    if (GY_ISAFN(gy_conv_direct_dw_fits)(s.a, &s.d)) {
+        GY_ISAFN(gy_conv_direct_dw)(s.a, &s.d, k->in[0].data, k->in[1].data, k->out[0].data, k->scratch, k->pool);
         return;
     }
     float *room = k->scratch, *w = k->out[0].data;

@@ -25,6 +25,29 @@ typedef struct gy_conv_phase {
     int64_t tap, tap_step[3];
 } gy_conv_phase;
 
+/* The convolution out[b, first + o step, n] = sum_(k, c) in[b, o stride - before + k dilation, c] weight(n, c, k), once
+ * a group (conv_direct.c). `d` describes it: d.in and d.cin are those of `in`, d.out the positions o, d.cout the
+ * channels of `out`, whose spatial size is out_size. weight(n, c, k) of group g is
+ * w[g w_group + n w_line + c w_channel + tap + sum k tap_step]; w_taps taps are adjacent in memory. */
+typedef struct gy_conv_direct {
+    gy_conv_dims d;
+    int64_t stride[3], before[3], dilation[3];
+    const float *in, *w;
+    int64_t w_group, w_line, w_channel, w_taps, tap, tap_step[3];
+    float *out;
+    int64_t out_size[3], first[3], step[3];
+    const gy_gemm_f32 *finish; /* NULL, or the epilogue: then `out` is dense and rows of C are its positions */
+} gy_conv_direct;
+bool GY_ISAFN(gy_conv_direct_fits)(const gy_conv_direct *q); /* false: lines too short for it */
+size_t GY_ISAFN(gy_conv_direct_scratch)(const gy_conv_direct *q, int threads);
+void GY_ISAFN(gy_conv_direct)(const gy_conv_direct *q, void *scratch, gy_pool *pool);
+
+/* w's gradient the same way (conv_direct_dw.c). */
+bool GY_ISAFN(gy_conv_direct_dw_fits)(const gy_conv_attr *a, const gy_conv_dims *d);
+size_t GY_ISAFN(gy_conv_direct_dw_scratch)(const gy_conv_attr *a, const gy_conv_dims *d, int threads);
+void GY_ISAFN(gy_conv_direct_dw)(const gy_conv_attr *a, const gy_conv_dims *d, const float *x, const float *y, float *w,
+                                 void *scratch, gy_pool *pool);
+
 /* Convolutions with at most GY_CONV_FEW channels on one side, one group (conv_few.c).
  *
  * few_in: Cin is small. y and its epilogue as `out` says (c, ldc = Cout, m positions); few_in_dw: w's gradient.

@@ -58,6 +58,10 @@ void GY_ISAFN(gy_pack_strided_f32)(const void *source, int64_t r0, int64_t n, in
 void GY_ISAFN(gy_pack_strided_f64)(const void *source, int64_t r0, int64_t n, int64_t p0, int64_t depth, int64_t width,
                                    double *dst);
 
+/* The same with elements rounded to bf16, to nearest even. */
+void GY_ISAFN(gy_pack_rounded_f32)(const void *source, int64_t r0, int64_t n, int64_t p0, int64_t depth, int64_t width,
+                                   float *dst);
+
 /* C += A B (or C = A B if `first`) on mr x n, n <= 2 vectors: `a` is a panel mr wide, row p of B is at b + p * ldb and
  * whole vectors of it are read. Index: [mr - 1][number of vectors - 1]. */
 typedef void (*gy_ukr_f32)(int64_t depth, const float *a, const float *b, int64_t ldb, float *c, int64_t ldc, int64_t n,

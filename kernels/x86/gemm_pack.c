@@ -66,4 +66,14 @@ void NAME(gy_pack_strided)(const void *source, int64_t r0, int64_t n, int64_t p0
     else
         NAME(pack_any)(src, s->line, s->depth, n, depth, width, dst);
 }
+
+#ifdef T_IS_F32
+void NAME(gy_pack_rounded)(const void *source, int64_t r0, int64_t n, int64_t p0, int64_t depth, int64_t width,
+                           T *dst) {
+    NAME(gy_pack_strided)(source, r0, n, p0, depth, width, dst);
+    int64_t i = 0, count = depth * width;
+    for (; i + VL <= count; i += VL) v_store(dst + i, v_float(vi_sll(v_to_bf16(v_load(dst + i)), 16)));
+    if (i < count) v_storen(dst + i, v_float(vi_sll(v_to_bf16(v_loadn(dst + i, count - i)), 16)), count - i);
+}
+#endif
 #endif

@@ -9,6 +9,7 @@
  * - serial: many small products. Each is done by one thread, with panels that stay in its cache.
  * - driver: the rest (gemm.c).
  *
+ * With precision bf16 (on machines without instructions for it) products go through panels alone, whose packers round.
  * The choice depends on shapes and strides alone, so bits are equal for any number of threads.
  *
  * Measured, one thread of Zen 4, AVX-512 (make bench): a vector times 4096 x 4096 weights 23 GB/s (dots) and 15 GB/s
@@ -40,6 +41,7 @@ typedef struct {
     enum { DRIVER, SERIAL, DOTS_ROWS, DOTS_COLS, SUMS_ROWS, SUMS_COL } way;
     bool item_rows, item_cols; /* SERIAL: products of the batch are dots */
     int64_t group;             /* products (SERIAL) or lines (DOTS) a tile */
+    bool rounded;              /* factors are rounded to bf16 */
 } problem;
 
 static bool few(int64_t lines, int64_t depth) { /* beyond 8, only where adding up vectors costs little */
@@ -75,12 +77,16 @@ static problem problem_of(const gy_kargs *k) {
         p.b_batch[i] = ib < 0 || b->shape.dim[ib] == 1 ? 0 : b->stride[ib];
     }
     double work = (double)p.m * (double)p.n * (double)p.k;
-    bool rows = few(p.m, p.k) && p.b_depth == 1, cols = !rows && few(p.n, p.k) && p.a_depth == 1;
+    p.rounded = k->precision == GY_BF16 && a->dtype == GY_F32;
+    bool rows = !p.rounded && few(p.m, p.k) && p.b_depth == 1;
+    bool cols = !p.rounded && !rows && few(p.n, p.k) && p.a_depth == 1;
     if (p.batch > 1 && (work <= 2e6 || (p.batch >= 32 && work <= 5e8))) {
         p.way = SERIAL;
         p.item_rows = rows;
         p.item_cols = cols;
         p.group = at_least_1(1e6 / (work + 1000));
+    } else if (p.rounded) {
+        p.way = DRIVER;
     } else if (rows && (p.n >= 64 || p.k <= 4096)) {
         p.way = DOTS_ROWS;
     } else if (cols && (p.m >= 64 || p.k <= 4096)) {
@@ -327,6 +333,12 @@ static void NAME(item)(const gy_kargs *k, const problem *p, int64_t item, GEMM *
                 .ldc = p->n,
                 .alpha = at->alpha == 0 ? (T)1 : (T)at->alpha,
                 .act = at->act};
+#ifdef T_IS_F32
+    if (p->rounded) {
+        g->pack_a = g->pack_b = NAME(gy_pack_rounded);
+        g->b_rows = NULL;
+    }
+#endif
     if (bias) {
         g->bias = bias->data;
         g->bias_step = bias->stride[0];
@@ -358,7 +370,7 @@ size_t NAME(x86_matmul_scratch)(const gy_kargs *k, int threads) {
     }
     case DRIVER: break;
     }
-    return NAME(gy_gemm_scratch)(p.m, p.n, p.k, p.b_col == 1, threads);
+    return NAME(gy_gemm_scratch)(p.m, p.n, p.k, p.b_col == 1 && !p.rounded, threads);
 }
 
 typedef struct {

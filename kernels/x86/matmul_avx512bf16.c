@@ -1,4 +1,5 @@
-/* The matrix product of bf16 operands on AVX512-BF16: sums in f32, the result rounded to bf16 once, at the end.
+/* The matrix product of bf16 operands on AVX512-BF16: sums in f32, the result rounded to bf16 once, at the end; and of
+ * f32 operands in plans of precision bf16: the same panels, rounded while they are packed, and a result in f32.
  *
  * vdpbf16ps multiplies pairs: c += a0 b0 + a1 b1 in each 32-bit lane. So everything is packed in pairs of depths, a
  * pair a lane: A as panels [pair][rows], B as panels [pair][two vectors of columns]; an odd last depth is paired with
@@ -28,8 +29,9 @@ static int64_t up(int64_t n, int64_t unit) {
 /* ---- packing ---- */
 
 typedef struct {
-    const uint16_t *data;
+    const void *data;
     int64_t line, depth; /* strides in elements */
+    bool wide;           /* f32 */
 } operand;
 
 static uint32_t pair_at(const uint16_t *p, int64_t stride, bool both) {
@@ -38,10 +40,9 @@ static uint32_t pair_at(const uint16_t *p, int64_t stride, bool both) {
 GY_INLINE vi load_u16n(const uint16_t *p, int64_t n) {
     return n >= VL ? v_load_u16(p) : _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(v_tail(n), p));
 }
-/* Lines r0 .. r0+n-1 at depths 2 p0 .. : dst[p * width + r], zeros for n <= r < width. */
-static void pack(const operand *s, int64_t r0, int64_t n, int64_t p0, int64_t pairs, int64_t k, int64_t width,
-                 uint32_t *dst) {
-    const uint16_t *src = s->data + r0 * s->line + 2 * p0 * s->depth;
+static void pack_narrow(const operand *s, int64_t r0, int64_t n, int64_t p0, int64_t pairs, int64_t k, int64_t width,
+                        uint32_t *dst) {
+    const uint16_t *src = (const uint16_t *)s->data + r0 * s->line + 2 * p0 * s->depth;
     int64_t whole = k - 2 * p0 >= 2 * pairs ? pairs : pairs - 1, p = 0; /* pairs with both depths */
     if (s->line == 1)
         for (; p < whole; p++)
@@ -64,6 +65,47 @@ static void pack(const operand *s, int64_t r0, int64_t n, int64_t p0, int64_t pa
     for (; p < pairs; p++)
         for (int64_t r = 0; r < width; r++)
             dst[p * width + r] = r < n ? pair_at(src + r * s->line + 2 * p * s->depth, s->depth, p < whole) : 0;
+}
+
+/* The same from f32, rounded to nearest even. */
+static uint32_t rounded_pair(const float *p, int64_t stride, bool both) {
+    return (uint32_t)gy_f32_to_bf16(p[0]) | (both ? (uint32_t)gy_f32_to_bf16(p[stride]) << 16 : 0);
+}
+static void pack_wide(const operand *s, int64_t r0, int64_t n, int64_t p0, int64_t pairs, int64_t k, int64_t width,
+                      uint32_t *dst) {
+    const float *src = (const float *)s->data + r0 * s->line + 2 * p0 * s->depth;
+    int64_t whole = k - 2 * p0 >= 2 * pairs ? pairs : pairs - 1, p = 0;
+    if (s->line == 1)
+        for (; p < whole; p++)
+            for (int64_t r = 0; r < width; r += VL) {
+                const float *x = src + 2 * p * s->depth + r;
+                int64_t live = n - r < 0 ? 0 : n - r;
+                vi lo = v_to_bf16(live >= VL ? v_load(x) : v_loadn(x, live));
+                vi hi = v_to_bf16(live >= VL ? v_load(x + s->depth) : v_loadn(x + s->depth, live));
+                _mm512_mask_storeu_epi32(dst + p * width + r, width - r >= VL ? 0xffff : v_tail(width - r),
+                                         vi_or(lo, vi_sll(hi, 16)));
+            }
+    else if (s->depth == 1)
+        for (; p + VL <= whole; p += VL)
+            for (int64_t r = 0; r < width; r += VL) {
+                vf b[VL];
+                for (int i = 0; i < VL; i++) {
+                    const float *x = src + (r + i) * s->line + 2 * p;
+                    b[i] = r + i < n ? v_float((__m512i)_mm512_cvtne2ps_pbh(v_load(x + VL), v_load(x))) : v_zero();
+                }
+                v_transpose(b);
+                __mmask16 live = width - r >= VL ? 0xffff : v_tail(width - r);
+                for (int i = 0; i < VL; i++) _mm512_mask_storeu_epi32(dst + (p + i) * width + r, live, v_bits(b[i]));
+            }
+    for (; p < pairs; p++)
+        for (int64_t r = 0; r < width; r++)
+            dst[p * width + r] = r < n ? rounded_pair(src + r * s->line + 2 * p * s->depth, s->depth, p < whole) : 0;
+}
+
+/* Lines r0 .. r0+n-1 at depths 2 p0 .. : dst[p * width + r], zeros for n <= r < width. */
+static void pack(const operand *s, int64_t r0, int64_t n, int64_t p0, int64_t pairs, int64_t k, int64_t width,
+                 uint32_t *dst) {
+    (s->wide ? pack_wide : pack_narrow)(s, r0, n, p0, pairs, k, width, dst);
 }
 
 /* ---- the register kernel ---- */
@@ -120,11 +162,11 @@ typedef struct {
     int64_t mc, nb, nc; /* a tile; the columns packed at once */
     size_t a_bytes, c_bytes, b_bytes;
     operand a, b;
-    uint16_t *y;
+    void *y; /* of the operands' type, as the residual */
     double alpha;
     int64_t act;
     const float *bias; /* NULL: none */
-    const uint16_t *residual;
+    const void *residual;
     int64_t residual_row, residual_col;
     int64_t j0, width;   /* the chunk of columns */
     char *room, *packed; /* a worker's: a_bytes + c_bytes */
@@ -165,10 +207,16 @@ static void finish(const product *q, int64_t i0, int64_t rows, int64_t j0, int64
     g.bias = q->bias ? q->bias + j0 : NULL;
     gy_gemm_finish_f32_avx512(&g, 0, rows, 0, cols);
     for (int64_t i = 0; i < rows; i++, c += q->nb) {
-        uint16_t *y = q->y + (i0 + i) * q->n + j0;
-        if (q->residual)
-            for (int64_t j = 0; j < cols; j++)
-                c[j] += gy_bf16_to_f32(q->residual[(i0 + i) * q->residual_row + (j0 + j) * q->residual_col]);
+        int64_t first = (i0 + i) * q->n + j0, res = (i0 + i) * q->residual_row + j0 * q->residual_col;
+        if (q->a.wide) {
+            const float *more = q->residual ? (const float *)q->residual + res : NULL;
+            for (int64_t j = 0; more && j < cols; j++) c[j] += more[j * q->residual_col];
+            memcpy((float *)q->y + first, c, (size_t)cols * sizeof *c);
+            continue;
+        }
+        const uint16_t *more = q->residual ? (const uint16_t *)q->residual + res : NULL;
+        uint16_t *y = (uint16_t *)q->y + first;
+        for (int64_t j = 0; more && j < cols; j++) c[j] += gy_bf16_to_f32(more[j * q->residual_col]);
         int64_t j = 0;
         for (; j + VL <= cols; j += VL) v_store_u16(y + j, v_to_bf16(v_load(c + j)));
         if (j < cols)
@@ -238,6 +286,7 @@ static job job_of(const gy_kargs *k) {
     q->a.depth = a->stride[ra - (at->trans_a ? 2 : 1)];
     q->b.depth = b->stride[rb - (at->trans_b ? 1 : 2)];
     q->b.line = b->stride[rb - (at->trans_b ? 2 : 1)];
+    q->a.wide = q->b.wide = a->dtype == GY_F32;
     q->alpha = at->alpha == 0 ? 1 : at->alpha;
     q->act = at->act;
     plan(q);
@@ -260,12 +309,13 @@ static void item(const job *j, int64_t index, product *q) {
         if (res) ores += at * res->stride[i];
     }
     *q = j->shape;
-    q->a.data = (const uint16_t *)a->data + oa;
-    q->b.data = (const uint16_t *)b->data + ob;
-    q->y = (uint16_t *)y->data + index * q->m * q->n;
+    size_t size = q->a.wide ? sizeof(float) : sizeof(uint16_t);
+    q->a.data = (const char *)a->data + oa * (int64_t)size;
+    q->b.data = (const char *)b->data + ob * (int64_t)size;
+    q->y = (char *)y->data + index * q->m * q->n * (int64_t)size;
     q->bias = j->bias;
     if (!res) return;
-    q->residual = (const uint16_t *)res->data + ores;
+    q->residual = (const char *)res->data + ores * (int64_t)size;
     q->residual_row = res->stride[j->rank];
     q->residual_col = res->stride[j->rank + 1];
 }
@@ -296,7 +346,8 @@ void x86_matmul_bf16_avx512bf16(const gy_kargs *k) {
     if (j.batch == 0 || j.shape.m == 0 || j.shape.n == 0) return;
     j.room = (char *)k->scratch + bias_bytes(&j.shape);
     for (int64_t i = 0; bias && i < j.shape.n; i++)
-        wide[i] = gy_bf16_to_f32(((const uint16_t *)bias->data)[i * bias->stride[0]]);
+        wide[i] = j.shape.a.wide ? ((const float *)bias->data)[i * bias->stride[0]]
+                                 : gy_bf16_to_f32(((const uint16_t *)bias->data)[i * bias->stride[0]]);
     j.bias = bias ? wide : NULL;
     if (j.serial) {
         gy_par(k->pool, gy_tiles(j.batch, j.group), batch_tile, &j);

@@ -45,6 +45,9 @@ GY_INLINE vf v_load(const float *p) {
 GY_INLINE void v_store(float *p, vf x) {
     _mm512_storeu_ps(p, x);
 }
+GY_INLINE void v_stream(float *p, vf x) { /* past the caches; p at a multiple of the vector's size */
+    _mm512_stream_ps(p, x);
+}
 GY_INLINE vf v_loadn(const float *p, int64_t n) {
     return _mm512_maskz_loadu_ps(v_tail(n), p);
 }
@@ -276,6 +279,9 @@ GY_INLINE vf v_load(const float *p) {
 }
 GY_INLINE void v_store(float *p, vf x) {
     _mm256_storeu_ps(p, x);
+}
+GY_INLINE void v_stream(float *p, vf x) {
+    _mm256_stream_ps(p, x);
 }
 GY_INLINE vf v_loadn(const float *p, int64_t n) {
     return _mm256_maskload_ps(p, v_tail(n));

@@ -21,7 +21,8 @@ static inline const gy_kernel *x86_row(gy_op_id op, gy_dtype dtype, gy_isa isa) 
     int64_t n;
     const gy_kernel *rows = gy_kernel_table(&n);
     for (int64_t i = 0; i < n; i++)
-        if (rows[i].op == op && rows[i].isa == isa && (rows[i].dtype == dtype || rows[i].dtype == GY_DTYPE_DEFAULT))
+        if (rows[i].op == op && rows[i].isa == isa && !(rows[i].flags & GY_K_BF16_COMPUTE) &&
+            (rows[i].dtype == dtype || rows[i].dtype == GY_DTYPE_DEFAULT))
             return &rows[i];
     return NULL;
 }
