@@ -2,8 +2,9 @@
  * (peers/model_rows.py), which starts from the same weights and inputs (models.h); outputs, or the loss of the first
  * training step, are compared before a ratio counts.
  *
- * Memory is what a step needs beside weights, optimizer state and their copies on disk: here the arena (gradients,
- * activations, scratch), inputs, constants and the plan itself; of a peer, the growth of its resident set. */
+ * Memory is what a step needs beside weights (as they are and as a plan packed them) and optimizer state: here the
+ * arena (gradients, activations, scratch), inputs, constants and the plan itself; of a peer, the growth of its resident
+ * set. */
 #include "models.h"
 
 #include "../core/op.h"
@@ -253,7 +254,9 @@ static gy_status make_generator(side *s) {
                               &s->generator);
     if (st == GY_OK) st = gy_generator_feed(s->generator, s->ids, s->c->kind == DECODE ? PROMPT : LONGEST);
     if (st == GY_OK && s->c->kind == DECODE) st = gy_generator_feed(s->generator, s->ids + PROMPT, 1);
-    if (st == GY_OK) s->memory = (double)(gy_mem_live(ctx) - before); /* with the cache of keys and values */
+    if (st == GY_OK) /* with the cache of keys and values, without packed weights */
+        s->memory =
+            (double)(gy_mem_live(ctx) - before) - (double)gy_plan_report(gy_generator_plan(s->generator)).const_bytes;
     return st;
 }
 
@@ -303,18 +306,21 @@ static bool sample_side(void *self, int inner, double *seconds) {
 /* ---- what counts as work ---- */
 
 static bool is_product(const char *op) {
-    static const char *const ops[] = {"matmul", "conv", "conv_dx", "conv_dw", "attention", "attention_grad"};
+    static const char *const ops[] = {"matmul",  "packed_linear", "conv",          "conv_dx",
+                                      "conv_dw", "attention",     "attention_grad"};
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
         if (strcmp(op, ops[i]) == 0) return true;
     return false;
 }
 
-static double product_flops(const gy_plan *p) {
-    double sum = 0;
+static gy_cost products(const gy_plan *p) {
+    gy_cost sum = {0, 0};
     int64_t n = gy_plan_report(p).steps;
     for (int64_t i = 0; i < n; i++) {
         gy_plan_step_info s = gy_plan_step(p, i);
-        if (is_product(s.op) && !s.again) sum += s.flops;
+        if (!is_product(s.op) || s.again) continue;
+        sum.flops += s.flops;
+        sum.bytes += s.bytes;
     }
     return sum;
 }
@@ -325,8 +331,8 @@ static void place(const bench_model_run *r, const side *s, bench_row *row) {
     gy_plan_info info = gy_plan_report(p);
     bench_unit unit = s->c->dtype == GY_BF16 && peak->gflops[BENCH_BF16] > 0 ? BENCH_BF16 : BENCH_F32;
     bool moving = s->c->kind == DECODE || s->c->kind == UPDATE;
-    double flops = product_flops(p), bytes = info.bytes;
-    if (s->c->kind == DECODE) bytes = (double)(info.state_bytes + info.const_bytes);
+    gy_cost work = products(p);
+    double flops = work.flops, bytes = s->c->kind == DECODE ? work.bytes : info.bytes;
     row->threads = peak->threads;
     row->gflops = flops / row->seconds * 1e-9;
     row->gbps = bytes / row->seconds * 1e-9;
@@ -594,6 +600,10 @@ static gy_status run_case(bench_model_run *r, const model_case *c) {
 
 gy_status bench_models(bench_model_run *r) {
     gy_status st = GY_OK;
-    for (size_t i = 0; st == GY_OK && i < sizeof cases / sizeof *cases; i++) st = run_case(r, &cases[i]);
+    for (size_t i = 0; st == GY_OK && i < sizeof cases / sizeof *cases; i++) {
+        model_case c = cases[i];
+        c.dtype = gy_ctx_precision(r->ctx);
+        if (c.kind != UPDATE || c.dtype != GY_BF16) st = run_case(r, &c); /* the optimizer is f32 always */
+    }
     return st;
 }

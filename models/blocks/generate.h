@@ -11,10 +11,11 @@
 typedef struct gy_generator gy_generator;
 
 typedef struct gy_generator_args {
-    const gy_lm *lm;      /* copied; its configuration must outlive the generator */
-    gy_store *store;      /* the weights */
-    int64_t rows;         /* sequences side by side */
-    int64_t capacity;     /* most tokens of a row, padding included */
+    const gy_lm *lm;  /* copied; its configuration must outlive the generator */
+    gy_store *store;  /* the weights; not to be changed while the generator lives: in precision bf16 the step for one
+                         token keeps them rounded */
+    int64_t rows;     /* sequences side by side */
+    int64_t capacity; /* most tokens of a row, padding included */
     const int64_t *start; /* [rows] tokens of padding before each row; NULL: none */
     const gy_hook *hooks; /* act on every feed; must outlive the generator */
     int64_t n_hooks;
