@@ -60,8 +60,9 @@ typedef struct bench_row {
                                   whose stated operations (an exponential counts as many) are not its limit */
     char peer[64];             /* "" : none */
     double peer_seconds_min;
-    double peer_seconds, ratio; /* medians; ratio = peer_seconds / seconds: above 1, ours is faster */
-    double difference;          /* largest |ours - peer's| / largest |peer's| */
+    double peer_seconds, ratio;             /* medians; ratio = peer_seconds / seconds: above 1, ours is faster */
+    double memory_bytes, peer_memory_bytes; /* whole models: needed beside weights and optimizer state; 0: not known */
+    double difference;                      /* largest |ours - peer's| / largest |peer's| */
 } bench_row;
 
 /* The rows of a run and what is needed to read them; also the content of a saved file. */
@@ -103,6 +104,7 @@ int64_t bench_compare(const bench_report *before, const bench_report *now, bench
 typedef struct bench_options {
     bool quick;        /* the short list, few repeats */
     bool cold;         /* caches emptied before each run */
+    bool profile;      /* whole models: note the time by kernel */
     bool peers;        /* time every peer that is found */
     double budget;     /* seconds for each side of a row; 0: 0.15 (0.02 if quick) */
     const char *match; /* only rows with this text in "kernel shape dtype"; NULL: all */

@@ -550,8 +550,9 @@ const bench_case bench_cases[] = {
 };
 const int64_t bench_n_cases = (int64_t)(sizeof bench_cases / sizeof *bench_cases);
 
-const char *const bench_suites[] = {"matmul", "conv",  "attention", "softmax",   "norm", "elementwise", "reduce",
-                                    "move",   "index", "random",    "optimizer", "fft",  "models",      NULL};
+const char *const bench_suites[] = {"matmul",      "conv",   "attention",  "softmax", "norm",
+                                    "elementwise", "reduce", "move",       "index",   "random",
+                                    "optimizer",   "fft",    "miniatures", "models",  NULL};
 
 void bench_fill(const bench_case *c, int64_t i, const char *name, gy_dtype dtype, gy_shape shape, void *data) {
     int64_t n = gy_shape_count(shape), last = 0;

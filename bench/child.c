@@ -23,7 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { COMPARED = 4096, PATIENCE = 180 /* seconds: torch.compile calls a C++ compiler */ };
+enum { COMPARED = 4096, PATIENCE = 1200 /* seconds: torch.compile calls a C++ compiler */ };
 
 typedef struct child {
     pid_t pid;
@@ -35,7 +35,12 @@ typedef struct child {
     double difference; /* of the present task's first run */
 } child;
 
-static const char *const variants[] = {"eager", "compile"};
+static const struct {
+    const char *script, *mode;
+} variants[] = {[BENCH_EAGER] = {"torch_rows.py", "eager"},
+                [BENCH_COMPILE] = {"torch_rows.py", "compile"},
+                [BENCH_MODELS_EAGER] = {"model_rows.py", "eager"},
+                [BENCH_MODELS_COMPILE] = {"model_rows.py", "compile"}};
 
 static void forget_answer(child *c) {
     gy_json_free(&c->answer);
@@ -84,12 +89,12 @@ static bool ask(bench_peer *p, const char *line) {
 }
 
 /* Where the scripts are: $GYRUS_PEERS, beside the program's build folder, or installed with it. */
-static bool find_script(char *out, size_t n) {
+static bool find_script(const char *script, char *out, size_t n) {
     static const char *const places[] = {"../bench/peers", "../share/gyrus/peers"};
     const char *forced = getenv("GYRUS_PEERS");
     char self[512];
     if (forced && *forced) {
-        snprintf(out, n, "%s/torch_rows.py", forced);
+        snprintf(out, n, "%s/%s", forced, script);
         return access(out, R_OK) == 0;
     }
     ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
@@ -98,7 +103,7 @@ static bool find_script(char *out, size_t n) {
     char *slash = strrchr(self, '/');
     if (slash) *slash = '\0';
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        snprintf(out, n, "%s/%s/torch_rows.py", self, places[i]);
+        snprintf(out, n, "%s/%s/%s", self, places[i], script);
         if (access(out, R_OK) == 0) return true;
     }
     return false;
@@ -110,9 +115,9 @@ static bool start(bench_peer *p, int threads) {
     char script[640], count[16];
     int in[2], out[2];
     if (!python || !*python) python = "python3";
-    if (!find_script(script, sizeof script)) {
-        snprintf(p->version, sizeof p->version,
-                 "absent: bench/peers/torch_rows.py not found (GYRUS_PEERS names a folder)");
+    if (!find_script(variants[p->variant].script, script, sizeof script)) {
+        snprintf(p->version, sizeof p->version, "absent: bench/peers/%s not found (GYRUS_PEERS names a folder)",
+                 variants[p->variant].script);
         return false;
     }
     snprintf(count, sizeof count, "%d", threads);
@@ -127,7 +132,7 @@ static bool start(bench_peer *p, int threads) {
         dup2(out[1], 1);
         close(in[0]), close(in[1]), close(out[0]), close(out[1]);
         setenv("OMP_NUM_THREADS", count, 1);
-        execlp(python, python, script, variants[p->variant], (char *)NULL);
+        execlp(python, python, script, variants[p->variant].mode, (char *)NULL);
         _exit(127);
     }
     close(in[0]);
@@ -224,6 +229,7 @@ static bool child_prepare(bench_peer *p, const bench_task *t) {
     gy_free(p->ctx, line);
     gy_free(p->ctx, text);
     if (ok) c->difference = difference_of(c, t);
+    if (!ok || !gy_json_real(&c->answer, gy_json_get(&c->answer, 0, "memory"), &p->memory)) p->memory = 0;
     return ok;
 }
 
@@ -245,7 +251,7 @@ static void child_done(bench_peer *p) {
 }
 
 bench_peer bench_peer_child(int variant) {
-    return (bench_peer){.name = variant == 0 ? "torch eager" : "torch.compile",
+    return (bench_peer){.name = strcmp(variants[variant].mode, "eager") == 0 ? "torch eager" : "torch.compile",
                         .open = child_open,
                         .close = child_close,
                         .prepare = child_prepare,

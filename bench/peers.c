@@ -169,8 +169,8 @@ bench_peer bench_peer_blas(int variant) {
 /* ---- the table ---- */
 
 void bench_peers_open(bench_peers *p, gy_ctx *ctx, int threads) {
-    *p = (bench_peers){
-        {bench_peer_blas(0), bench_peer_blas(1), bench_peer_onednn(), bench_peer_child(0), bench_peer_child(1)}};
+    *p = (bench_peers){{bench_peer_blas(0), bench_peer_blas(1), bench_peer_onednn(), bench_peer_child(BENCH_EAGER),
+                        bench_peer_child(BENCH_COMPILE)}};
     for (bench_peer *q = p->peer; q->name; q++) {
         q->there = q->open(q, ctx, threads);
         if (!q->there && !q->version[0]) snprintf(q->version, sizeof q->version, "absent: %.140s", gy_error(ctx));

@@ -47,6 +47,8 @@ static void put_rows(gy_json_writer *w, const char *key, const bench_report *r) 
         gy_json_put_string(w, "bound", row->bound);
         gy_json_put_real(w, "peak_fraction", row->peak_fraction);
         gy_json_put_real(w, "bandwidth_fraction", row->bandwidth_fraction);
+        if (row->memory_bytes > 0) gy_json_put_real(w, "memory_bytes", row->memory_bytes);
+        if (row->peer_memory_bytes > 0) gy_json_put_real(w, "peer_memory_bytes", row->peer_memory_bytes);
         if (row->peer[0]) {
             gy_json_put_string(w, "peer", row->peer);
             gy_json_put_real(w, "peer_seconds", row->peer_seconds);
@@ -146,6 +148,8 @@ static gy_status take_rows(const gy_bytes *src, const gy_json *j, int64_t list, 
         take_text(j, i, "dtype", row.dtype, sizeof row.dtype);
         take_text(j, i, "isa", row.isa, sizeof row.isa);
         take_text(j, i, "bound", row.bound, sizeof row.bound);
+        row.memory_bytes = take_real(j, i, "memory_bytes");
+        row.peer_memory_bytes = take_real(j, i, "peer_memory_bytes");
         take_text(j, i, "peer", row.peer, sizeof row.peer);
         row.threads = take_int(j, i, "threads");
         row.repeats = take_int(j, i, "repeats");

@@ -50,8 +50,9 @@ struct bench_peer {
     double (*difference)(bench_peer *p, const bench_task *t);
     void (*done)(bench_peer *p); /* after each successful prepare */
     gy_ctx *ctx;
-    void *state; /* the peer's own */
-    int variant; /* of peers that share their functions */
+    void *state;   /* the peer's own */
+    double memory; /* bytes that the task needs beside weights and optimizer state, if the peer says so */
+    int variant;   /* of peers that share their functions */
     bool there;
 };
 
@@ -66,13 +67,18 @@ void bench_peers_close(bench_peers *p);
 /* The tables' rows; each file fills in its own. */
 bench_peer bench_peer_blas(int variant); /* 0 OpenBLAS, 1 BLIS */
 bench_peer bench_peer_onednn(void);
-bench_peer bench_peer_child(int variant); /* 0 PyTorch eager, 1 torch.compile */
+/* PyTorch in a child process: operators and whole models, eager and compiled. */
+enum { BENCH_EAGER, BENCH_COMPILE, BENCH_MODELS_EAGER, BENCH_MODELS_COMPILE };
+bench_peer bench_peer_child(int variant);
 
 /* Opens the first library of a NULL-terminated list, or the one that the environment variable names; NULL with the
  * reason in `why`. */
 void *bench_dlopen(const char *variable, const char *const *names, char why[160]);
 /* dlsym into a function pointer: ISO C has no cast between the two. */
 bool bench_symbol(void *library, const char *name, void *function_pointer);
+
+/* The best tier among a plan's steps of operator `op` (GY_OP_NONE: of all steps). */
+const char *bench_plan_tier(const gy_plan *p, gy_op_id op);
 
 /* The largest |a - b| / largest |b|, of arrays of the same float type; NaN where an element is NaN. */
 double bench_difference(const gy_tensor *a, const gy_tensor *b);

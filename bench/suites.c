@@ -2,7 +2,7 @@
  * and places it under the roofline (Williams, Waterman, Patterson 2009): the time that the machine allows is the
  * larger of operations / peak and bytes / bandwidth of the level that holds the operands. */
 #define _GNU_SOURCE
-#include "sides.h"
+#include "models.h"
 
 #include "../core/op.h"
 #include "../io/bytes.h"
@@ -70,8 +70,7 @@ static gy_isa tier_of(const char *kernel) {
     return GY_ISA_REF;
 }
 
-/* The best tier among the plan's steps of operator `op` (GY_OP_NONE: of all steps). */
-static const char *plan_tier(const gy_plan *p, gy_op_id op) {
+const char *bench_plan_tier(const gy_plan *p, gy_op_id op) {
     gy_isa best = GY_ISA_REF;
     int64_t steps = gy_plan_report(p).steps;
     for (int64_t i = 0; i < steps; i++) {
@@ -269,7 +268,7 @@ static gy_status run_case(run *r, const bench_case *c) {
         bench_task t;
         bench_times times;
         bool any = false;
-        snprintf(row.isa, sizeof row.isa, "%s", plan_tier(p, c->op));
+        snprintf(row.isa, sizeof row.isa, "%s", bench_plan_tier(p, c->op));
         s = take_task(r, g, p, c, &t);
         if (s == GY_OK) s = gy_plan_run(p);
         if (s == GY_OK) s = run_peers(r, &o, &t, &row, work_of(&o, &t, r->options.cold), &any);
@@ -301,7 +300,7 @@ static gy_status run_model(run *r, const gy_model_def *def) {
     if (s == GY_OK) s = gy_job_compile_phase(&j, 0, false, &c);
     if (s == GY_OK) s = def->batch(&j, c.plan, 0, 0);
     if (s == GY_OK) {
-        snprintf(row.isa, sizeof row.isa, "%s", plan_tier(c.plan, GY_OP_NONE));
+        snprintf(row.isa, sizeof row.isa, "%s", bench_plan_tier(c.plan, GY_OP_NONE));
         snprintf(row.shape, sizeof row.shape, "%s batch %" PRId64, j.config_name, j.batch);
         gy_plan_set_rng(c.plan, 0, 0);
         ours o = {c.plan, NULL};
@@ -324,6 +323,11 @@ static bool wanted(const char *const *suites, const char *name) {
     for (int i = 0; suites[i]; i++)
         if (strcmp(suites[i], name) == 0) return true;
     return false;
+}
+
+/* They have peers of their own, in children that end with their row. */
+static bool only_models(const char *const *suites) {
+    return suites[0] && strcmp(suites[0], "models") == 0 && !suites[1];
 }
 
 static gy_status check_suites(gy_ctx *ctx, const char *const *suites) {
@@ -381,7 +385,7 @@ gy_status bench_run(gy_ctx *ctx, const char *const *suites, bench_options option
         r.timing.sweep = gy_calloc(ctx, (size_t)r.timing.sweep_bytes, 1);
         if (!r.timing.sweep) return GY_ERR_NOMEM;
     }
-    if (options.peers) {
+    if (options.peers && !only_models(suites)) {
         bench_peers_open(&r.peers, ctx, out->threads);
         list_peers(&r);
     }
@@ -389,9 +393,12 @@ gy_status bench_run(gy_ctx *ctx, const char *const *suites, bench_options option
         const bench_case *c = &bench_cases[i];
         if (wanted(suites, c->suite) && (c->quick || !options.quick)) s = run_case(&r, c);
     }
-    for (const gy_model_def *const *m = gy_models; s == GY_OK && *m && wanted(suites, "models"); m++)
+    for (const gy_model_def *const *m = gy_models; s == GY_OK && *m && wanted(suites, "miniatures"); m++)
         if ((*m)->objective && (*m)->open && (*m)->batch) s = run_model(&r, *m);
-    if (options.peers) bench_peers_close(&r.peers);
+    if (r.peers.peer[0].name) bench_peers_close(&r.peers);
+    /* whole models only when asked for by name: each takes minutes and gigabytes */
+    bench_model_run models = {ctx, &r.options, out, sink, note_, user};
+    if (s == GY_OK && suites[0] && wanted(suites, "models")) s = bench_models(&models);
     gy_free(ctx, r.timing.sweep);
     return s;
 }

@@ -44,11 +44,9 @@ static gy_status rewrite(gy_plan *p) {
     static const struct {
         uint32_t bit;
         gy_graph *(*run)(gy_plan *p, gy_graph *g);
-    } passes[] = {{GY_PASS_RECOMPUTE, gy_pass_recompute},
-                  {GY_PASS_FOLD, gy_pass_fold},
-                  {GY_PASS_EPILOGUE, gy_pass_epilogue},
-                  {GY_PASS_CHAIN, gy_pass_chain},
-                  {0, gy_pass_clean}};
+    } passes[] = {{GY_PASS_RECOMPUTE, gy_pass_recompute}, {GY_PASS_FOLD, gy_pass_fold},
+                  {GY_PASS_EPILOGUE, gy_pass_epilogue},   {GY_PASS_PACK, gy_pass_pack},
+                  {GY_PASS_CHAIN, gy_pass_chain},         {0, gy_pass_clean}};
     /* first a copy, so that the caller's graph stays whole */
     p->g = gy_pass_clean(p, p->given);
     if (!p->g) return gy_error_status(p->ctx);
@@ -57,6 +55,7 @@ static gy_status rewrite(gy_plan *p) {
     for (size_t i = 0; st == GY_OK && i < sizeof passes / sizeof *passes; i++) {
         if (passes[i].bit && p->args.off & passes[i].bit) continue;
         if (passes[i].bit == GY_PASS_RECOMPUTE && p->given->n_segments == 0) continue;
+        if (passes[i].bit == GY_PASS_PACK && (!p->args.frozen || p->args.dry || p->precision != GY_BF16)) continue;
         gy_graph *next = passes[i].run(p, p->g);
         if (!next) return gy_error_status(p->ctx);
         /* attributes such as folded constants live in the graph that made them */
@@ -284,6 +283,7 @@ gy_plan_step_info gy_plan_step(const gy_plan *p, int64_t i) {
                                .dtype = s->out[0].dtype,
                                .flops = s->cost.flops,
                                .bytes = s->cost.bytes,
+                               .again = s->node->segment < 0,
                                .seconds = s->seconds,
                                .live_bytes = s->live_bytes,
                                .fused = fused_text(p, s->node)};

@@ -18,15 +18,18 @@ enum {
     GY_PASS_CHAIN = 8,     /* elementwise operators tile by tile */
     GY_PASS_INPLACE = 16,  /* outputs overwrite inputs that nobody reads any more */
     GY_PASS_OFFSETS = 32,  /* buffers share memory by lifetime */
-    GY_PASS_ALL = 63
+    GY_PASS_PACK = 64,     /* weights kept rounded for products of few rows (frozen, precision bf16) */
+    GY_PASS_ALL = 127
 };
 
 typedef struct gy_plan_args {
-    uint32_t off;               /* GY_PASS_* to leave out */
-    bool check;                 /* run every node alone on ref kernels and stop at the first NaN or Inf; also set by
-                                   the environment variable GYRUS_EAGER=1 */
-    bool no_assign;             /* evaluate only: states stay as they are */
-    bool dry;                   /* lay out, but allocate nothing: for memory estimates; cannot run */
+    uint32_t off;   /* GY_PASS_* to leave out */
+    bool check;     /* run every node alone on ref kernels and stop at the first NaN or Inf; also set by
+                       the environment variable GYRUS_EAGER=1 */
+    bool no_assign; /* evaluate only: states stay as they are */
+    bool frozen;    /* the caller changes no state while the plan lives: in precision bf16, weights of products
+                       of few rows are rounded and packed once */
+    bool dry;       /* lay out, but allocate nothing: for memory estimates; cannot run */
     const char *const *outputs; /* the outputs wanted, NULL-terminated; NULL: all */
     uint64_t isa_mask;          /* tiers to choose kernels from; 0: the context's */
     gy_dtype precision;         /* GY_BF16: the factors of f32 products are rounded to bf16, sums stay f32 (operators
@@ -64,6 +67,7 @@ typedef struct gy_plan_step_info {
     gy_shape shape; /* of output 0 */
     gy_dtype dtype;
     double flops, bytes;
+    bool again;         /* a value of the forward pass computed once more, for the backward pass */
     double seconds;     /* accumulated while profiling */
     int64_t live_bytes; /* bytes of the arena in use during the step */
     const char *fused;  /* "matmul+bias+gelu", "chain: mul add tanh"; NULL */

@@ -50,7 +50,8 @@ gy_t gy_reduce_(gy_site at, int op, gy_t x, gy_axes axes, bool keep) {
     gy_reduce_attr a = {.keep = keep};
     if (gy_is_none(x) || x.id == 0) return x;
     if (!normalise(at, x, gy_ops[op].name, axes, &a.axes)) return (gy_t){x.g, 0, 0};
-    if (a.axes.n == 0) return x; /* a scalar, nothing to reduce */
+    if (a.axes.n == 0) /* a scalar, nothing to reduce */
+        return op == GY_OP_sum_squares ? gy_unary_(at, GY_OP_square, x) : x;
     return gy_node_make(at, x.g, (gy_op_id)op, &a, 1, &x);
 }
 
@@ -94,6 +95,11 @@ static gy_t keep_axes(const gy_reduce_attr *a, gy_t reduced, gy_t x) {
 
 static void sum_vjp(const gy_vjp *v) {
     v->gx[0] = gy_broadcast_to(keep_axes(v->attr, v->ct[0], v->in[0]), gy_shape_of(v->in[0]));
+}
+
+static void sum_squares_vjp(const gy_vjp *v) {
+    gy_t x = v->in[0];
+    v->gx[0] = gy_mul(gy_scale(x, 2), keep_axes(v->attr, v->ct[0], x));
 }
 
 /* d prod / d x_i = prod of the others; exact at zeros: the products before and after i. */
@@ -204,6 +210,9 @@ static bool reduce_cases(gy_case *c, int i, int op, double lo, double hi, bool d
 static bool sum_cases(gy_case *c, int i) {
     return reduce_cases(c, i, GY_OP_sum, -1, 1, false);
 }
+static bool sum_squares_cases(gy_case *c, int i) {
+    return reduce_cases(c, i, GY_OP_sum_squares, -1, 1, false);
+}
 static bool prod_cases(gy_case *c, int i) {
     c->tol = 64; /* a product of n factors has n roundings */
     return reduce_cases(c, i, GY_OP_prod, 0.9, 1.1, false);
@@ -241,6 +250,8 @@ static bool argmin_cases(gy_case *c, int i) {
 enum { ATTR = sizeof(gy_reduce_attr) };
 static const char *const index_reason = "an index is a step function";
 const gy_op_impl gy_impl_sum = {.attr_size = ATTR, .infer = reduce_infer, .vjp = sum_vjp, .cases = sum_cases};
+const gy_op_impl gy_impl_sum_squares = {
+    .attr_size = ATTR, .infer = reduce_infer, .vjp = sum_squares_vjp, .cases = sum_squares_cases};
 const gy_op_impl gy_impl_prod = {.attr_size = ATTR, .infer = reduce_infer, .vjp = prod_vjp, .cases = prod_cases};
 const gy_op_impl gy_impl_max = {.attr_size = ATTR, .infer = reduce_infer, .vjp = extremum_vjp, .cases = max_cases};
 const gy_op_impl gy_impl_min = {.attr_size = ATTR, .infer = reduce_infer, .vjp = extremum_vjp, .cases = min_cases};

@@ -21,9 +21,10 @@ typedef struct gy_reduce_attr {
 gy_t gy_reduce_(gy_site at, int op, gy_t x, gy_axes axes, bool keep);
 /* Sums run in blocks of fixed bounds, combined in order. An empty sum is 0, an empty product 1; an empty
  * max, min or mean is refused. */
-#define gy_sum(x, axes)      gy_reduce_(GY_HERE, GY_OP_sum, x, axes, false)
-#define gy_sum_keep(x, axes) gy_reduce_(GY_HERE, GY_OP_sum, x, axes, true)
-#define gy_prod(x, axes)     gy_reduce_(GY_HERE, GY_OP_prod, x, axes, false)
+#define gy_sum(x, axes)         gy_reduce_(GY_HERE, GY_OP_sum, x, axes, false)
+#define gy_sum_keep(x, axes)    gy_reduce_(GY_HERE, GY_OP_sum, x, axes, true)
+#define gy_sum_squares(x, axes) gy_reduce_(GY_HERE, GY_OP_sum_squares, x, axes, false)
+#define gy_prod(x, axes)        gy_reduce_(GY_HERE, GY_OP_prod, x, axes, false)
 /* Ties share the gradient equally. */
 #define gy_max(x, axes)      gy_reduce_(GY_HERE, GY_OP_max, x, axes, false)
 #define gy_max_keep(x, axes) gy_reduce_(GY_HERE, GY_OP_max, x, axes, true)

@@ -58,7 +58,7 @@ gy_t gy_ema_(gy_site at, gy_t avg, gy_t x, double decay) {
 gy_t gy_global_norm_(gy_site at, int64_t n, const gy_t x[]) {
     gy_t sum = GY_NONE;
     for (int64_t i = 0; i < n; i++) {
-        gy_t s = gy_reduce_(at, GY_OP_sum, gy_unary_(at, GY_OP_square, x[i]), GY_ALL, false);
+        gy_t s = gy_reduce_(at, GY_OP_sum_squares, x[i], GY_ALL, false);
         sum = i ? gy_binary_(at, GY_OP_add, sum, s) : s;
     }
     return gy_unary_(at, GY_OP_sqrt, sum);

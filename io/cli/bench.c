@@ -131,6 +131,7 @@ int cli_bench(gy_ctx *ctx, const cli_args *a) {
     } else {
         bench_options o = {.quick = cli_has(a, "--quick"),
                            .cold = cli_has(a, "--cold"),
+                           .profile = cli_has(a, "--profile"),
                            .peers = cli_has(a, "--peers"),
                            .match = cli_get(a, "--match")};
         if (!json) print_head();

@@ -73,6 +73,7 @@ static const cli_option explain_options[] = {CONFIG_OPTIONS,
 static const cli_option bench_options[] = {
     {"--quick", NULL, "the short list, few repeats: seconds instead of minutes"},
     {"--match", "TEXT", "only rows with this text in kernel, shape and type"},
+    {"--profile", NULL, "whole models: show the time by kernel"},
     {"--cold", NULL, "empty the caches before each run"},
     DTYPE_OPTION,
     {"--peers", NULL, "time OpenBLAS, BLIS, oneDNN and PyTorch beside, where they are found"},

@@ -35,6 +35,9 @@ static void NAME(fold)(const gy_kargs *k, acc_t start, acc_t (*f)(acc_t sum, acc
 static acc_t NAME(plus)(acc_t sum, acc_t x) {
     return sum + x;
 }
+static acc_t NAME(plus_square)(acc_t sum, acc_t x) {
+    return sum + x * x;
+}
 static acc_t NAME(times)(acc_t sum, acc_t x) {
     return sum * x;
 }
@@ -48,6 +51,10 @@ static acc_t NAME(smaller)(acc_t sum, acc_t x) {
 void NAME(sum)(const gy_kargs *k);
 void NAME(sum)(const gy_kargs *k) {
     NAME(fold)(k, 0, NAME(plus));
+}
+void NAME(sum_squares)(const gy_kargs *k);
+void NAME(sum_squares)(const gy_kargs *k) {
+    NAME(fold)(k, 0, NAME(plus_square));
 }
 void NAME(prod)(const gy_kargs *k);
 void NAME(prod)(const gy_kargs *k) {

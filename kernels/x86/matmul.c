@@ -4,7 +4,8 @@
  *   layer with few outputs). Each line of the long side is read once, straight from where it is, and multiplied with
  *   all of the short side. Bound by memory up to 4 lines.
  * - sums: at most 4 lines on one side and lines adjacent in memory on the other (a vector times a plain matrix). The
- *   long side is read once, in its own order, weighted and added up. Bound by memory.
+ *   long side is read once, in its own order, weighted and added up: a tile is a run of depths, whole lines of up to
+ *   SPAN columns, so that memory sees one stream; the tiles' sums are then added in order. Bound by memory.
  * - serial: many small products. Each is done by one thread, with panels that stay in its cache.
  * - driver: the rest (gemm.c).
  *
@@ -25,7 +26,8 @@
 enum {
     FEW = 16,                   /* most lines of the short side, for dots */
     FEWER = 4,                  /* and for sums */
-    SPAN = 512,                 /* columns of a tile of sums: 2 KiB of each row */
+    SPAN = 4096,                /* most columns of a tile of sums, whose sums stay in the first cache */
+    PIECE = 65536,              /* elements of a tile of sums, about: 256 KiB */
     STREAM = GY_MR == 6 ? 2 : 4 /* lines of the long side that share a pass */
 };
 
@@ -44,6 +46,12 @@ typedef struct {
 
 static bool few(int64_t lines, int64_t depth) { /* beyond 8, only where adding up vectors costs little */
     return lines <= (depth >= 128 ? FEW : FEW / 2);
+}
+/* Depths of a piece of sums: about PIECE elements, in at most 16 pieces, whose sums are then no more than a sixteenth
+ * of what is read. */
+static int64_t sum_depths(int64_t k, int64_t lines) {
+    int64_t span = lines < SPAN ? lines : SPAN, d = PIECE / span > 16 ? PIECE / span : 16;
+    return d > (k + 15) / 16 ? d : (k + 15) / 16;
 }
 static int64_t at_least_1(double x) {
     return x < 1 ? 1 : x > 1e9 ? (int64_t)1e9 : (int64_t)x;
@@ -83,9 +91,9 @@ static problem problem_of(const gy_kargs *k) {
         p.way = DOTS_ROWS;
     } else if (cols && (p.m >= 64 || p.k <= 4096)) {
         p.way = DOTS_COLS;
-    } else if (p.m <= FEWER && p.b_col == 1 && p.n >= SPAN) {
+    } else if (p.m <= FEWER && p.b_col == 1 && p.n >= 512) {
         p.way = SUMS_ROWS;
-    } else if (p.n == 1 && p.a_row == 1 && p.m >= SPAN) {
+    } else if (p.n == 1 && p.a_row == 1 && p.m >= 512) {
         p.way = SUMS_COL;
     }
     if (p.way == DOTS_ROWS || p.way == DOTS_COLS)
@@ -144,9 +152,24 @@ GY_INLINE void NAME(dot_lines)(const int nm, const NAME(dots) * d, const T *x, T
     default: break;
     }
 }
+/* One line times one: memory sees a single stream, which it serves faster than several. */
+GY_INLINE T NAME(dot_line)(const T *x, const T *f, int64_t k) {
+    V acc[4];
+    for (int v = 0; v < 4; v++) acc[v] = OP(zero)();
+    int64_t p = 0;
+    for (; p + 4 * LANES <= k; p += 4 * LANES)
+        for (int v = 0; v < 4; v++) acc[v] = OP(fma)(OP(load)(x + p + v * LANES), OP(load)(f + p + v * LANES), acc[v]);
+    for (; p < k; p += LANES) {
+        int64_t m = k - p < LANES ? k - p : LANES;
+        acc[0] = OP(fma)(OP(loadn)(x + p, m), OP(loadn)(f + p, m), acc[0]);
+    }
+    return OP(sum)(OP(add)(OP(add)(acc[0], acc[1]), OP(add)(acc[2], acc[3])));
+}
 static void NAME(dot_range)(const NAME(dots) * d, int64_t lo, int64_t hi) {
     int64_t i = lo;
     T *c = d->g->c;
+    if (d->n_few == 1)
+        for (; i < hi; i++) c[i * d->many_out] = NAME(dot_line)(d->many + i * d->many_line, d->few, d->k);
     for (; i + STREAM <= hi; i += STREAM) NAME(dot_lines)(STREAM, d, d->many + i * d->many_line, c + i * d->many_out);
     for (; i < hi; i++) NAME(dot_lines)(1, d, d->many + i * d->many_line, c + i * d->many_out);
     if (d->rows)
@@ -191,71 +214,93 @@ typedef struct {
     const GEMM *g;
     const T *many, *few; /* lines adjacent in `many`, its depths `ld` apart */
     int64_t ld, few_line, few_depth, n_many, n_few, k, few_out;
+    int64_t spans, span; /* runs of columns, and their length */
+    int64_t depths;      /* of a piece */
+    int64_t pieces;      /* of a run; the first sums in C, the others in `partial` [pieces - 1][n_few][n_many] */
+    T *partial;
     bool rows;
 } NAME(sums);
 
-/* c[0..n) of each of nf rows += nd depths, from depth p on. */
-GY_INLINE void NAME(sum_depths)(const int nf, const int nd, const NAME(sums) * d, const T *x, int64_t p, int64_t n,
-                                T *c) {
-    V w[FEWER][4];
+/* c[0..n) of each of nf rows += one depth, p. */
+GY_INLINE void NAME(sum_depth)(const int nf, const NAME(sums) * d, const T *x, int64_t p, int64_t n, T *c,
+                               int64_t ldc) {
     const T *f = d->few + p * d->few_depth;
-    for (int i = 0; i < nf; i++)
-        for (int e = 0; e < nd; e++) w[i][e] = OP(set)(f[i * d->few_line + e * d->few_depth]);
+    V w[FEWER];
+    for (int i = 0; i < nf; i++) w[i] = OP(set)(f[i * d->few_line]);
     int64_t j = 0;
-    for (; j + LANES <= n; j += LANES) {
-        V b[4];
-        for (int e = 0; e < nd; e++) b[e] = OP(load)(x + e * d->ld + j);
+    for (; j + 4 * LANES <= n; j += 4 * LANES)
+        for (int v = 0; v < 4; v++) {
+            V b = OP(load)(x + j + v * LANES);
+            for (int i = 0; i < nf; i++) {
+                T *y = c + i * ldc + j + v * LANES;
+                OP(store)(y, OP(fma)(w[i], b, OP(load)(y)));
+            }
+        }
+    for (; j < n; j += LANES) {
+        int64_t m = n - j < LANES ? n - j : LANES;
+        V b = OP(loadn)(x + j, m);
         for (int i = 0; i < nf; i++) {
-            T *y = c + i * d->few_out + j;
-            V s = OP(load)(y);
-            for (int e = 0; e < nd; e++) s = OP(fma)(w[i][e], b[e], s);
-            OP(store)(y, s);
+            T *y = c + i * ldc + j;
+            OP(storen)(y, OP(fma)(w[i], b, OP(loadn)(y, m)), m);
         }
     }
-    if (j == n) return;
-    for (int i = 0; i < nf; i++) {
-        T *y = c + i * d->few_out + j;
-        V s = OP(loadn)(y, n - j);
-        for (int e = 0; e < nd; e++) s = OP(fma)(w[i][e], OP(loadn)(x + e * d->ld + j, n - j), s);
-        OP(storen)(y, s, n - j);
-    }
 }
-GY_INLINE void NAME(sum_range)(const int nf, const NAME(sums) * d, int64_t lo, int64_t n, T *c) {
-    for (int i = 0; i < nf; i++) memset(c + i * d->few_out, 0, (size_t)n * sizeof(T));
-    int64_t p = 0;
-    for (; p + 4 <= d->k; p += 4) NAME(sum_depths)(nf, 4, d, d->many + lo + p * d->ld, p, n, c);
-    for (; p < d->k; p++) NAME(sum_depths)(nf, 1, d, d->many + lo + p * d->ld, p, n, c);
+GY_INLINE void NAME(sum_range)(const int nf, const NAME(sums) * d, int64_t from, int64_t to, int64_t lo, int64_t n,
+                               T *c, int64_t ldc) {
+    for (int i = 0; i < nf; i++) memset(c + i * ldc, 0, (size_t)n * sizeof(T));
+    for (int64_t p = from; p < to; p++) NAME(sum_depth)(nf, d, d->many + lo + p * d->ld, p, n, c, ldc);
 }
 static void NAME(sum_tile)(void *arg, int64_t t, int worker) {
     (void)worker;
     const NAME(sums) *d = arg;
-    int64_t lo, hi;
-    gy_tile_range(d->n_many, SPAN, t, &lo, &hi);
-    T *c = d->g->c + lo;
+    int64_t lo, hi, from, to, piece = t / d->spans;
+    gy_tile_range(d->n_many, d->span, t % d->spans, &lo, &hi);
+    gy_tile_range(d->k, d->depths, piece, &from, &to);
+    T *c = piece ? d->partial + (piece - 1) * d->n_few * d->n_many + lo : d->g->c + lo;
+    int64_t ldc = piece ? d->n_many : d->few_out, n = hi - lo;
     switch (d->n_few) {
-    case 1: NAME(sum_range)(1, d, lo, hi - lo, c); break;
-    case 2: NAME(sum_range)(2, d, lo, hi - lo, c); break;
-    case 3: NAME(sum_range)(3, d, lo, hi - lo, c); break;
-    default: NAME(sum_range)(4, d, lo, hi - lo, c); break;
+    case 1: NAME(sum_range)(1, d, from, to, lo, n, c, ldc); break;
+    case 2: NAME(sum_range)(2, d, from, to, lo, n, c, ldc); break;
+    case 3: NAME(sum_range)(3, d, from, to, lo, n, c, ldc); break;
+    default: NAME(sum_range)(4, d, from, to, lo, n, c, ldc); break;
     }
-    if (d->rows)
-        NAME(gy_gemm_finish)(d->g, 0, d->n_few, lo, hi);
-    else
-        NAME(gy_gemm_finish)(d->g, lo, hi, 0, 1);
 }
-static NAME(sums) NAME(sums_of)(const GEMM *g, bool rows) {
+/* Adds the pieces' sums up, in order. */
+static void NAME(sum_pieces)(const NAME(sums) * d) {
+    for (int64_t piece = 1; piece < d->pieces; piece++)
+        for (int64_t i = 0; i < d->n_few; i++) {
+            const T *x = d->partial + ((piece - 1) * d->n_few + i) * d->n_many;
+            T *c = d->g->c + i * d->few_out;
+            for (int64_t j = 0; j < d->n_many; j += LANES) {
+                int64_t m = d->n_many - j < LANES ? d->n_many - j : LANES;
+                OP(storen)(c + j, OP(add)(OP(loadn)(c + j, m), OP(loadn)(x + j, m)), m);
+            }
+        }
+    if (d->rows)
+        NAME(gy_gemm_finish)(d->g, 0, d->n_few, 0, d->n_many);
+    else
+        NAME(gy_gemm_finish)(d->g, 0, d->n_many, 0, 1);
+}
+static NAME(sums) NAME(sums_of)(const GEMM *g, bool rows, void *partial) {
     const gy_strided *a = g->a, *b = g->b, *few = rows ? a : b, *many = rows ? b : a;
-    return (NAME(sums)){.g = g,
-                        .many = many->data,
-                        .ld = many->depth,
-                        .few = few->data,
-                        .few_line = few->line,
-                        .few_depth = few->depth,
-                        .n_many = rows ? g->n : g->m,
-                        .n_few = rows ? g->m : 1,
-                        .k = g->k,
-                        .few_out = g->ldc,
-                        .rows = rows};
+    NAME(sums)
+    d = {.g = g,
+         .many = many->data,
+         .ld = many->depth,
+         .few = few->data,
+         .few_line = few->line,
+         .few_depth = few->depth,
+         .n_many = rows ? g->n : g->m,
+         .n_few = rows ? g->m : 1,
+         .k = g->k,
+         .few_out = g->ldc,
+         .partial = partial,
+         .rows = rows};
+    d.span = d.n_many < SPAN ? d.n_many : SPAN;
+    d.spans = gy_tiles(d.n_many, d.span);
+    d.depths = sum_depths(d.k, d.n_many);
+    d.pieces = d.k > 0 ? gy_tiles(d.k, d.depths) : 1;
+    return d;
 }
 
 /* ---- the operator ---- */
@@ -318,7 +363,11 @@ size_t NAME(x86_matmul_scratch)(const gy_kargs *k, int threads) {
     case DOTS_ROWS:
     case DOTS_COLS: return (size_t)(FEW * p.k) * sizeof(T);
     case SUMS_ROWS:
-    case SUMS_COL: return 0;
+    case SUMS_COL: {
+        int64_t lines = p.way == SUMS_ROWS ? p.n : p.m, rows = p.way == SUMS_ROWS ? p.m : 1;
+        int64_t pieces = p.k > 0 ? gy_tiles(p.k, sum_depths(p.k, lines)) : 1;
+        return (size_t)((pieces - 1) * rows * lines) * sizeof(T);
+    }
     case DRIVER: break;
     }
     return NAME(gy_gemm_scratch)(p.m, p.n, p.k, p.b_col == 1 && !p.rounded, false, threads);
@@ -363,8 +412,9 @@ void NAME(x86_matmul)(const gy_kargs *k) {
         if (p.way == DRIVER) {
             NAME(gy_gemm)(&g, k->scratch, k->pool);
         } else if (p.way == SUMS_ROWS || p.way == SUMS_COL) {
-            NAME(sums) d = NAME(sums_of)(&g, p.way == SUMS_ROWS);
-            gy_par(k->pool, gy_tiles(d.n_many, SPAN), NAME(sum_tile), &d);
+            NAME(sums) d = NAME(sums_of)(&g, p.way == SUMS_ROWS, k->scratch);
+            gy_par(k->pool, d.spans * d.pieces, NAME(sum_tile), &d);
+            NAME(sum_pieces)(&d);
         } else {
             NAME(dots) d = NAME(dots_of)(&g, p.way == DOTS_ROWS, p.group, k->scratch);
             gy_par(k->pool, gy_tiles(d.n_many, d.group), NAME(dot_tile), &d);

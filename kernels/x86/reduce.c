@@ -1,4 +1,4 @@
-/* Sum, product, maximum and minimum of f32 over any axes.
+/* Sum, sum of squares, product, maximum and minimum of f32 over any axes.
  *
  * Axes of size 1 are dropped and neighbours that lie alike are merged. What is left is one of two walks:
  * - rows: the axis with adjacent elements is reduced. Up to BLOCK x 4 vectors of a run are added
@@ -20,7 +20,7 @@
 
 enum { GRAIN = 16384, PIECES = 64 /* at most, an output */, BLOCK = 64, WIDE = 8 * VL };
 
-typedef enum { SUM, PROD, MAX, MIN } kind;
+typedef enum { SUM, SQUARES, PROD, MAX, MIN } kind;
 
 typedef struct {
     int64_t rank, dim[GY_MAX_RANK], in[GY_MAX_RANK], out[GY_MAX_RANK]; /* strides */
@@ -133,17 +133,24 @@ static size_t partial_bytes(const job *j) {
 }
 
 GY_INLINE double fold(kind op, double a, double b) {
-    if (op == SUM) return a + b;
+    if (op <= SQUARES) return a + b;
     if (op == PROD) return a * b;
     if (op == MAX) return a >= b || a != a ? a : b; /* a NaN wins */
     return a <= b || a != a ? a : b;
 }
 GY_INLINE vf v_fold(kind op, vf a, vf x) {
-    if (op == SUM) return v_add(a, x);
+    if (op <= SQUARES) return v_add(a, x);
     return v_sel(v_ne(a, a), a, op == MAX ? v_max(a, x) : v_min(a, x));
 }
+/* The same for an element of x. */
+GY_INLINE double take(kind op, double a, double x) {
+    return fold(op, a, op == SQUARES ? x * x : x);
+}
+GY_INLINE vf v_take(kind op, vf a, vf x) {
+    return op == SQUARES ? v_fma(x, x, a) : v_fold(op, a, x);
+}
 GY_INLINE double start(kind op) {
-    return op == SUM ? 0 : op == PROD ? 1 : op == MAX ? -INFINITY : INFINITY;
+    return op <= SQUARES ? 0 : op == PROD ? 1 : op == MAX ? -INFINITY : INFINITY;
 }
 
 static double multiply_run(const float *p, int64_t n) {
@@ -167,12 +174,12 @@ GY_INLINE double fold_run(kind op, const float *p, int64_t n) {
     vf s = v_set((float)start(op)), a[4] = {s, s, s, s};
     int64_t i = 0;
     for (; i + 4 * VL <= n; i += 4 * VL)
-        for (int v = 0; v < 4; v++) a[v] = v_fold(op, a[v], v_load(p + i + v * VL));
-    for (; i + VL <= n; i += VL) a[0] = v_fold(op, a[0], v_load(p + i));
+        for (int v = 0; v < 4; v++) a[v] = v_take(op, a[v], v_load(p + i + v * VL));
+    for (; i + VL <= n; i += VL) a[0] = v_take(op, a[0], v_load(p + i));
     double rest = start(op);
-    for (; i < n; i++) rest = fold(op, rest, (double)p[i]);
+    for (; i < n; i++) rest = take(op, rest, (double)p[i]);
     s = v_fold(op, v_fold(op, a[0], a[1]), v_fold(op, a[2], a[3]));
-    if (op == SUM) return (double)v_sum(s) + rest;
+    if (op <= SQUARES) return (double)v_sum(s) + rest;
     float lane[VL];
     v_store(lane, s);
     for (int v = 0; v < VL; v++) rest = fold(op, rest, (double)lane[v]);
@@ -217,7 +224,7 @@ GY_INLINE void column_lines(kind op, const int nv, const job *j, const float *ba
         for (int v = 0; v < nv; v++) a[v] = v_set((float)start(op));
         for (int64_t l = block; l < end; l++) {
             const float *p = base + (j->gone.rank == 1 ? l * step : offset(&j->gone, l, j->gone.in));
-            for (int v = 0; v < nv; v++) a[v] = v_fold(op, a[v], v_load(p + v * VL));
+            for (int v = 0; v < nv; v++) a[v] = v_take(op, a[v], v_load(p + v * VL));
         }
         float lane[VL];
         for (int v = 0; v < nv; v++) {
@@ -239,7 +246,7 @@ GY_INLINE void column_piece(kind op, const job *j, int64_t o, int64_t piece) {
     for (; v + VL <= n; v += VL) column_lines(op, 1, j, base + v, lo, hi, out + v);
     for (; v < n; v++) {
         out[v] = start(op);
-        for (int64_t l = lo; l < hi; l++) out[v] = fold(op, out[v], (double)base[v + offset(&j->gone, l, j->gone.in)]);
+        for (int64_t l = lo; l < hi; l++) out[v] = take(op, out[v], (double)base[v + offset(&j->gone, l, j->gone.in)]);
     }
 }
 
@@ -252,6 +259,7 @@ static void tile(void *arg, int64_t t, int worker) {
         int64_t o = i / j->pieces, piece = i % j->pieces;
         switch (j->op) {
         case SUM: j->columns ? column_piece(SUM, j, o, piece) : row_piece(SUM, j, o, piece); break;
+        case SQUARES: j->columns ? column_piece(SQUARES, j, o, piece) : row_piece(SQUARES, j, o, piece); break;
         case PROD: j->columns ? column_piece(PROD, j, o, piece) : row_piece(PROD, j, o, piece); break;
         case MAX: j->columns ? column_piece(MAX, j, o, piece) : row_piece(MAX, j, o, piece); break;
         case MIN: j->columns ? column_piece(MIN, j, o, piece) : row_piece(MIN, j, o, piece); break;
@@ -292,6 +300,9 @@ static void reduce(const gy_kargs *k, kind op, gy_kernel_fn otherwise) {
 }
 void GY_ISAFN(x86_sum_f32)(const gy_kargs *k) {
     reduce(k, SUM, ref_sum_f32);
+}
+void GY_ISAFN(x86_sum_squares_f32)(const gy_kargs *k) {
+    reduce(k, SQUARES, ref_sum_squares_f32);
 }
 void GY_ISAFN(x86_prod_f32)(const gy_kargs *k) {
     reduce(k, PROD, ref_prod_f32);

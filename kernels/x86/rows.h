@@ -25,6 +25,7 @@
 /* Reference kernels that take over what no vector code is worth. */
 void ref_cast(const gy_span *s);
 void ref_sum_f32(const gy_kargs *k);
+void ref_sum_squares_f32(const gy_kargs *k);
 void ref_prod_f32(const gy_kargs *k);
 void ref_max_f32(const gy_kargs *k);
 void ref_min_f32(const gy_kargs *k);

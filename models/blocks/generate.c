@@ -23,7 +23,7 @@ struct gy_generator {
     int64_t *start;
     int64_t length;
     float *logits;
-    bool ran;
+    const stage *last;
 };
 
 static void stage_free(stage *s) {
@@ -71,7 +71,11 @@ int64_t gy_generator_length(const gy_generator *g) {
 }
 
 const float *gy_generator_logits(const gy_generator *g) {
-    return g->ran ? g->logits : NULL;
+    return g->last ? g->logits : NULL;
+}
+
+const gy_plan *gy_generator_plan(const gy_generator *g) {
+    return g->last ? g->last->plan : NULL;
 }
 
 void gy_generator_rewind(gy_generator *g, int64_t n) {
@@ -96,7 +100,7 @@ static gy_status compile(gy_generator *g, int64_t t, bool past, stage *s) {
     if (t > 1) in.mask = gy_input(s->graph, "mask", GY_U8, GY_S(b, 1, 1, t));
     gy_t h = g->lm.states(&m, g->lm.cfg, &in);                                               /* [B, T, d] */
     gy_output(g->lm.logits(&m, g->lm.cfg, gy_squeeze(gy_slice(h, 1, t - 1, t), 1)), "next"); /* [B, V] */
-    s->plan = gy_compile(s->graph, (gy_plan_args){0});
+    s->plan = gy_compile(s->graph, (gy_plan_args){.frozen = t == 1});
     return s->plan ? GY_OK : gy_error_status(g->ctx);
 }
 
@@ -106,6 +110,7 @@ static gy_status stage_for(gy_generator *g, int64_t t, stage **out) {
     /* a single token reads the past even when there is none: then it sees nothing there */
     bool past = t == 1 || g->length > 0;
     *out = s;
+    if (t == 1) stage_free(&g->other); /* its memory was for the prompt */
     if (s->plan && s->tokens == t && s->past == past) return GY_OK;
     stage_free(s);
     gy_status st = compile(g, t, past, s);
@@ -162,7 +167,7 @@ gy_status gy_generator_feed(gy_generator *g, const int64_t *ids, int64_t t) {
     gy_tensor next = gy_plan_output(s->plan, "next");
     memcpy(g->logits, next.data, gy_tensor_bytes(&next));
     g->length += t;
-    g->ran = true;
+    g->last = s;
     return GY_OK;
 }
 

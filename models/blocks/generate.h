@@ -11,10 +11,11 @@
 typedef struct gy_generator gy_generator;
 
 typedef struct gy_generator_args {
-    const gy_lm *lm;      /* copied; its configuration must outlive the generator */
-    gy_store *store;      /* the weights */
-    int64_t rows;         /* sequences side by side */
-    int64_t capacity;     /* most tokens of a row, padding included */
+    const gy_lm *lm;  /* copied; its configuration must outlive the generator */
+    gy_store *store;  /* the weights; not to be changed while the generator lives: in precision bf16 the step for one
+                         token keeps them rounded */
+    int64_t rows;     /* sequences side by side */
+    int64_t capacity; /* most tokens of a row, padding included */
     const int64_t *start; /* [rows] tokens of padding before each row; NULL: none */
     const gy_hook *hooks; /* act on every feed; must outlive the generator */
     int64_t n_hooks;
@@ -26,6 +27,8 @@ void gy_generator_free(gy_generator *g); /* NULL is fine */
 gy_status gy_generator_feed(gy_generator *g, const int64_t *ids, int64_t t) GY_MUST_CHECK;
 const float *gy_generator_logits(const gy_generator *g); /* [rows, V] after the last token fed; NULL before the first */
 int64_t gy_generator_length(const gy_generator *g);
+/* The plan that ran last, for reports of its work; NULL before the first feed. */
+const gy_plan *gy_generator_plan(const gy_generator *g);
 /* Forgets all but the first n tokens. */
 void gy_generator_rewind(gy_generator *g, int64_t n);
 /* Row r becomes a copy of what was row from[r] (beam search). */

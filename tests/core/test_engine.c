@@ -110,6 +110,37 @@ static void the_same_bits_come_out_on_any_number_of_threads(void **state) {
     }
 }
 
+/* d/dx of sum(w (a b + c)), [a, b, c] = split x: the planner joins the three parts instead of adding them in zeros. */
+static void the_gradient_of_a_split_is_one_join(void **state) {
+    double value[2][30];
+    for (int off = 0; off < 2; off++) {
+        gy_graph *g = gy_graph_new(*state);
+        gy_t x = gy_reshape(gy_sin(gy_iota(g, GY_F64, 30)), 5, 6), in = gy_input(g, "x", GY_F64, GY_S(5, 6)), part[3],
+             gx;
+        gy_split(in, 1, 3, part);
+        gy_t y = gy_sum(gy_mul(gy_slice(x, 1, 0, 2), gy_add(gy_mul(part[0], part[1]), gy_square(part[2]))), GY_ALL);
+        gy_grad(y, GY_NONE, 1, &in, &gx);
+        gy_output(gx, "gx");
+        gy_plan *p = gy_compile(g, (gy_plan_args){.off = off ? GY_PASS_EPILOGUE : 0});
+        assert_non_null(p);
+        double *data = gy_plan_input(p, "x");
+        for (int i = 0; i < 30; i++) data[i] = cos(2.3 * i);
+        assert_ok(*state, gy_plan_run(p));
+        gy_tensor t = gy_plan_output(p, "gx");
+        int joins = 0, parts = 0;
+        for (int64_t i = 0; i < gy_plan_report(p).steps; i++) {
+            joins += strcmp(gy_plan_step(p, i).op, "concat") == 0;
+            parts += strcmp(gy_plan_step(p, i).op, "unslice") == 0;
+        }
+        assert_int_equal(joins, off ? 0 : 1);
+        assert_int_equal(parts, off ? 3 : 0);
+        for (int i = 0; i < 30; i++) value[off][i] = gy_tensor_get(&t, i);
+        gy_plan_free(p);
+        gy_graph_free(g);
+    }
+    for (int i = 0; i < 30; i++) assert_true(value[0][i] == value[1][i]);
+}
+
 static void recomputing_segments_saves_memory_and_changes_no_bit(void **state) {
     uint32_t fusion = GY_PASS_EPILOGUE | GY_PASS_CHAIN;
     trained keep = train_steps(*state, (gy_plan_args){.off = fusion}, false, 6);
@@ -420,6 +451,7 @@ int main(void) {
         TEST(folding_in_place_and_offsets_change_no_bit),
         TEST(fusion_changes_the_last_bits_only),
         TEST(the_same_bits_come_out_on_any_number_of_threads),
+        TEST(the_gradient_of_a_split_is_one_join),
         TEST(recomputing_segments_saves_memory_and_changes_no_bit),
         TEST(the_arena_is_close_to_its_lower_bound),
         TEST(planning_time_grows_gently_with_the_graph),
