@@ -249,8 +249,81 @@ gy_status gy_duin_claim(gy_job *j, gy_claim *out) {
     return GY_OK;
 }
 
+/* ---- the report ---- */
+
+enum { UNIT_NAMES = 16 };
+
+static gy_status panel_codes(gy_job *j, gy_report *r, const findings *f, int64_t segments) {
+    static const char *const name[UNIT_NAMES] = {"10 Hz", "20 Hz", "30 Hz", "40 Hz",  "50 Hz",
+                                                 "60 Hz", "70 Hz", "80 Hz", "silence"};
+    if (!f->table) return gy_report_explain(r, "codes", "the autoencoder has not been trained");
+    if (!f->units) return gy_report_explain(r, "codes", "a recording does not say which units are in it");
+    gy_panel about = {.panel = "codes",
+                      .title = "Which codes stand for which unit",
+                      .caption = "Each row is a unit of the generated speech; the shares say which codes its segments "
+                                 "were given. The autoencoder was never told the units. A unit with one bright cell "
+                                 "has a code of its own.",
+                      .alt = "Matrix of units by codes",
+                      .label = "share of the unit's segments",
+                      .unit = GY_NO_UNIT,
+                      .lo = 0,
+                      .hi = 1,
+                      .n = segments,
+                      .n_of = "held-out segments",
+                      .chance = NAN};
+    return gy_panel_matrix(j, r, &about,
+                           &(gy_panel_matrix_args){.rows = f->units,
+                                                   .cols = f->codes,
+                                                   .values = f->table,
+                                                   .row_names = f->units <= UNIT_NAMES ? name : NULL,
+                                                   .row_label = "unit",
+                                                   .col_label = "code",
+                                                   .shares = true});
+}
+
+static gy_status panel_words(gy_job *j, gy_report *r, const lab *d, const findings *f) {
+    if (!f->confusion) return gy_report_explain(r, "words", "training ended before the classifier's stage");
+    const char **name = gy_calloc(j->ctx, (size_t)d->words, sizeof *name);
+    if (!name) return GY_ERR_NOMEM;
+    for (int64_t i = 0; i < d->words; i++) name[i] = d->names[i];
+    gy_panel about = {.panel = "words",
+                      .title = "Words that were read",
+                      .caption = "Rows: the word that was spoken; columns: the word that was read. A generated word is "
+                                 "named by its units, so words that share units can be seen to be confused.",
+                      .alt = "Confusion matrix",
+                      .label = "share of the word's windows",
+                      .unit = GY_NO_UNIT,
+                      .lo = 0,
+                      .hi = 1,
+                      .n = d->test.n,
+                      .n_of = "held-out windows",
+                      .chance = NAN};
+    gy_status s = gy_panel_matrix(j, r, &about,
+                                  &(gy_panel_matrix_args){.rows = d->words,
+                                                          .cols = d->words,
+                                                          .values = f->confusion,
+                                                          .row_names = name,
+                                                          .col_names = name,
+                                                          .row_label = "spoken",
+                                                          .col_label = "read",
+                                                          .shares = true});
+    gy_free(j->ctx, name);
+    return s;
+}
+
 gy_status gy_duin_panels(gy_job *j, void *report) {
-    (void)j;
-    (void)report;
-    return GY_OK;
+    const lab *d = j->data;
+    const findings *f = &d->found;
+    gy_report_plan(report, "codes", "whether codes found without labels are the signal's units");
+    gy_report_plan(report, "words", "which words are read, and which are mistaken for each other");
+    gy_report_text(
+        report, "Three stages. An autoencoder gives every segment of the signal one of a few codes and must draw the "
+                "signal again from them; a second network must name the codes of hidden segments from the others; "
+                "a classifier that starts from it reads words from few labelled windows.");
+    gy_status s = panel_codes(j, report, f, d->test.n * gy_duin_tokens(j->cfg));
+    if (s == GY_OK) s = panel_words(j, report, d, f);
+    gy_report_term(report, "code",
+                   "one of a fixed number of directions; a segment's vector is replaced by the nearest");
+    gy_report_term(report, "region fusion", "one token is made of all channels of a segment, not one of each channel");
+    return s;
 }
