@@ -24,7 +24,7 @@ static const char *const small[] = {
 /* ---- sizes ---- */
 
 /* Counted by hand from the official code's modules: subject layer 176, tokeniser 95,024, encoder 8 x 433,152; with
- * quantiser 46,752, decoder 4 x 433,152 and the way back 461,602; or mask embedding and code head; or word head. */
+ * quantiser 46,592, decoder 4 x 433,152 and the way back 461,770; or mask embedding and code head; or word head. */
 static void paper_configuration_has_the_papers_parameters(void **state) {
     gy_ctx *ctx = *state;
     gy_job j;
