@@ -4,6 +4,7 @@
 #include "du-in.h"
 #include "../../core/linalg/classical.h"
 #include "../../data/cohort.h"
+#include "../../data/eeg.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -127,13 +128,49 @@ static gy_status generated(gy_job *j, lab *d) {
     return s;
 }
 
+/* Takes over the windows of a recording or folder; its classes are the words. */
+static void adopt(gy_eeg_windows *from, windows *to) {
+    *to = (windows){from->n, from->x, from->label, from->group, NULL};
+    for (int64_t i = 0; i < to->n; i++) to->subject[i] = 0; /* held-out people have no layer of their own */
+    *from = (gy_eeg_windows){0};
+}
+
+static gy_status recorded(gy_job *j, lab *d) {
+    const config *c = j->cfg;
+    gy_eeg e;
+    gy_eeg_args args = {.rate = c->rate,
+                        .low = 0.5,
+                        .high = fmin(70, 0.45 * c->rate),
+                        .from = c->from,
+                        .samples = c->samples,
+                        .seed = j->seed};
+    gy_status s = gy_eeg_open(j->ctx, j->data_path, &args, &e);
+    if (s != GY_OK) return s;
+    d->channels = e.channels;
+    d->words = e.classes;
+    d->subjects = 1;
+    if (e.classes < 2 || e.train.n < 2 || e.test.n < 1 || e.pool.n < 2)
+        s = gy_fail(j->ctx, GY_ERR_FORMAT,
+                    "%s: %" PRId64 " kinds of marks with windows of %" PRId64 " samples at %g Hz: %" PRId64
+                    " to train on, %" PRId64 " held out: expected two kinds and some of each",
+                    j->data_path, e.classes, c->samples, e.rate, e.train.n, e.test.n);
+    if (s == GY_OK) {
+        d->names = e.name;
+        e.name = NULL;
+        adopt(&e.pool, &d->pool);
+        adopt(&e.train, &d->train);
+        adopt(&e.test, &d->test);
+        snprintf(j->data_label, sizeof j->data_label, "%s", e.label);
+    }
+    gy_eeg_close(&e);
+    return s;
+}
+
 gy_status gy_duin_open(gy_job *j) {
     const config *c = j->cfg;
     lab *d = j->data = gy_calloc(j->ctx, 1, sizeof *d);
     if (!d) return GY_ERR_NOMEM;
-    if (j->data_path)
-        return gy_fail(j->ctx, GY_ERR_UNSUPPORTED, "%s: du-in reads no recordings yet; leave --data out", j->data_path);
-    gy_status s = generated(j, d);
+    gy_status s = j->data_path ? recorded(j, d) : generated(j, d);
     if (s != GY_OK) return s;
     j->data_hash = gy_hash(d->pool.x, (size_t)(d->pool.n * c->samples * d->channels) * sizeof(float), j->seed);
     j->batch = c->vq_batch;
