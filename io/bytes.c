@@ -30,6 +30,7 @@ static const struct {
     [GY_LIMIT_TEXT_LINE] = {"text-line", (uint64_t)64 << 20},
     [GY_LIMIT_TABLE_COLUMNS] = {"table-columns", 65536},
     [GY_LIMIT_PICKLE] = {"pickle", 100000000},
+    [GY_LIMIT_CHANNELS] = {"channels", 4096},
     [GY_LIMIT_FILE] = {"file", (uint64_t)64 << 30},
 };
 

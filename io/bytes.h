@@ -23,6 +23,7 @@ typedef enum gy_limit {
     GY_LIMIT_TEXT_LINE,          /* bytes of one line: 64 MiB */
     GY_LIMIT_TABLE_COLUMNS,      /* 65,536 */
     GY_LIMIT_PICKLE,             /* bytes of the pickle in a .pth: 100,000,000 */
+    GY_LIMIT_CHANNELS,           /* of a recording: 4,096 */
     GY_LIMIT_FILE,               /* bytes of a file read whole into memory: 64 GiB */
     GY_LIMIT_COUNT
 } gy_limit;

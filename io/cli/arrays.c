@@ -3,9 +3,11 @@
 
 #include "../files.h"
 #include "../formats/deflate.h"
+#include "../formats/mat.h"
 #include "../formats/nifti.h"
 #include "../formats/npy.h"
 #include "../formats/png.h"
+#include "../formats/recording.h"
 #include "../formats/table.h"
 #include "../report/raster.h"
 #include "../weights.h"
@@ -24,6 +26,8 @@ static const char *const names[CLI_FORMAT_COUNT] = {[CLI_UNKNOWN] = "unknown",
                                                     [CLI_TABLE] = "table",
                                                     [CLI_SAFETENSORS_INDEX] = "safetensors index",
                                                     [CLI_JSON] = "JSON",
+                                                    [CLI_MAT] = "MAT",
+                                                    [CLI_RECORDING] = "recording",
                                                     [CLI_RUN] = "run folder",
                                                     [CLI_PTH] = "PyTorch state dict",
                                                     [CLI_TOKENIZER] = "tokenizer"};
@@ -58,6 +62,8 @@ static cli_format judge(const uint8_t *p, uint64_t n) {
     if (n >= 6 && memcmp(p, "\x93NUMPY", 6) == 0) return CLI_NPY;
     if (n >= 4 && (memcmp(p, "PK\3\4", 4) == 0 || memcmp(p, "PK\5\6", 4) == 0)) return CLI_ZIP;
     if (n >= 4 && memcmp(p, "\x89PNG", 4) == 0) return CLI_PNG;
+    if (gy_recording_looks(p, n)) return CLI_RECORDING;
+    if (n >= 128 && memcmp(p, "MATLAB", 6) == 0) return CLI_MAT;
     if (looks_nifti(p, n)) return CLI_NIFTI;
     if (n >= 9 && p[8] == '{' && gy_le64(p) < UINT32_MAX) return CLI_SAFETENSORS; /* cut short or not */
     if (n >= 4 && p[0] == 0x80 && p[1] < 16 && p[3] > 5) return CLI_PTH;          /* a pickle */
@@ -134,6 +140,7 @@ gy_status cli_detect(gy_ctx *ctx, const char *path, cli_format *format, bool *gz
         if (*format == CLI_ZIP && all_npy(&src)) *format = CLI_NPZ;
         if (*format == CLI_ZIP && has_pickle(&src)) *format = CLI_PTH;
         if (*format == CLI_JSON) *format = json_kind(&src);
+        if (*format == CLI_MAT && gy_path_has_suffix(path, ".set")) *format = CLI_RECORDING;
         /* No mark: the name may be right and the file damaged (that reader then says how), and the voxels of a
          * .hdr + .img pair never have one. */
         if (*format == CLI_UNKNOWN) *format = cli_format_of_name(path);
@@ -173,10 +180,12 @@ cli_format cli_format_of_name(const char *path) {
     static const struct {
         const char *suffix;
         cli_format format;
-    } ends[] = {{".npy", CLI_NPY},      {".npz", CLI_NPZ},   {".safetensors", CLI_SAFETENSORS},
-                {".nii", CLI_NIFTI},    {".hdr", CLI_NIFTI}, {".nii.gz", CLI_NIFTI},
-                {".hdr.gz", CLI_NIFTI}, {".png", CLI_PNG},   {".csv", CLI_TABLE},
-                {".img.gz", CLI_NIFTI}, {".img", CLI_NIFTI}, {".tsv", CLI_TABLE}};
+    } ends[] = {{".npy", CLI_NPY},       {".npz", CLI_NPZ},       {".safetensors", CLI_SAFETENSORS},
+                {".nii", CLI_NIFTI},     {".hdr", CLI_NIFTI},     {".nii.gz", CLI_NIFTI},
+                {".hdr.gz", CLI_NIFTI},  {".png", CLI_PNG},       {".csv", CLI_TABLE},
+                {".img.gz", CLI_NIFTI},  {".img", CLI_NIFTI},     {".tsv", CLI_TABLE},
+                {".edf", CLI_RECORDING}, {".bdf", CLI_RECORDING}, {".vhdr", CLI_RECORDING},
+                {".set", CLI_RECORDING}, {".mat", CLI_MAT}};
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
         if (gy_path_has_suffix(path, ends[i].suffix)) return ends[i].format;
     return CLI_UNKNOWN;
@@ -255,6 +264,77 @@ static gy_status read_nifti(gy_ctx *ctx, const char *path, gy_tensor *t) {
     bool scaled = img.slope != 1 || img.inter != 0;
     s = gy_nifti_read(&img, scaled ? GY_F32 : GY_DTYPE_DEFAULT, t);
     gy_nifti_close(&img);
+    return s;
+}
+
+/* One array a sampling rate, called by it where there are several: "night.100Hz". */
+static gy_status read_recording(gy_ctx *ctx, const char *path, cli_arrays *out) {
+    gy_recording r;
+    size_t len;
+    const char *name = stem(path, &len);
+    gy_status s = gy_recording_open(ctx, path, cli_limits(), &r);
+    if (s != GY_OK) return s;
+    s = room_for(ctx, out, r.n_channels);
+    for (int64_t i = 0; s == GY_OK && i < r.n_channels; i++) {
+        gy_tensor t;
+        char full[256];
+        bool seen = r.channel[i].trigger;
+        for (int64_t k = 0; !seen && k < i; k++) seen = !r.channel[k].trigger && r.channel[k].rate == r.channel[i].rate;
+        if (seen) continue;
+        s = gy_recording_tensor(&r, r.channel[i].rate, &t);
+        int n = snprintf(full, sizeof full, "%.*s", (int)(len < 200 ? len : 200), name);
+        if (!(r.rate > 0)) n += snprintf(full + n, sizeof full - (size_t)n, ".%gHz", r.channel[i].rate);
+        if (s == GY_OK) s = add(ctx, out, full, (size_t)n, &t);
+    }
+    gy_recording_close(&r);
+    return s;
+}
+
+/* "EEG.chanlocs(3).theta": where node i of the file is found. */
+static void mat_path(const gy_mat *m, const int64_t *parent, int64_t i, char *out, size_t size) {
+    char part[128], rest[512] = "";
+    for (; i >= 0; i = parent[i]) {
+        int64_t up = parent[i];
+        const gy_mat_node *n = &m->node[i], *p = up >= 0 ? &m->node[up] : NULL;
+        int64_t element = p ? (i - p->part) / (p->fields ? p->fields : 1) : 0;
+        char before[512];
+        snprintf(before, sizeof before, "%s", rest);
+        if (p && p->class == GY_MAT_CELL)
+            snprintf(part, sizeof part, "{%" PRId64 "}", element + 1);
+        else if (p && p->count > 1)
+            snprintf(part, sizeof part, "(%" PRId64 ").%.64s", element + 1, n->name);
+        else
+            snprintf(part, sizeof part, "%s%.64s", p ? "." : "", n->name);
+        snprintf(rest, sizeof rest, "%s%.360s", part, before);
+    }
+    snprintf(out, size, "%s", rest);
+}
+
+static gy_status read_mat(gy_ctx *ctx, const char *path, const char *member, cli_arrays *out) {
+    gy_mat m;
+    gy_status s = gy_mat_open(ctx, path, cli_limits(), &m);
+    if (s != GY_OK) return s;
+    int64_t *parent = gy_malloc(ctx, (size_t)(m.n + 1) * sizeof *parent);
+    s = parent ? room_for(ctx, out, m.n) : GY_ERR_NOMEM;
+    for (int64_t i = 0; s == GY_OK && i < m.n; i++) parent[i] = -1;
+    for (int64_t i = 0; s == GY_OK && i < m.n; i++)
+        for (int64_t k = 0; k < m.node[i].count * m.node[i].fields; k++) parent[m.node[i].part + k] = i;
+    for (int64_t i = 0; s == GY_OK && i < m.n; i++) {
+        const gy_mat_node *n = &m.node[i];
+        char name[512];
+        gy_tensor t;
+        bool real =
+            !n->complex && (n->class == GY_MAT_SPARSE || (n->class >= GY_MAT_DOUBLE && n->class <= GY_MAT_UINT64));
+        if (!real || n->rank > GY_MAX_RANK) continue;
+        mat_path(&m, parent, i, name, sizeof name);
+        if (member && strcmp(name, member) != 0) continue;
+        s = gy_mat_tensor(&m, i, &t);
+        if (s == GY_OK) s = add(ctx, out, name, strlen(name), &t);
+    }
+    if (s == GY_OK && member && out->n == 0)
+        s = gy_fail(ctx, GY_ERR_USAGE, "%s: no array of real numbers '%s'", path, member);
+    gy_free(ctx, parent);
+    gy_mat_close(&m);
     return s;
 }
 
@@ -347,9 +427,12 @@ static gy_status read_as(gy_ctx *ctx, const char *path, const char *member, cli_
     if (out->format == CLI_NPZ) return read_npz(ctx, path, member, out);
     if (out->format == CLI_SAFETENSORS || out->format == CLI_SAFETENSORS_INDEX || out->format == CLI_PTH)
         return read_weights(ctx, path, member, out);
+    if (out->format == CLI_MAT) return read_mat(ctx, path, member, out);
     if (member)
-        return gy_fail(ctx, GY_ERR_USAGE, "%s:%s: only .npz, .safetensors and .pth hold arrays by name, this is %s",
-                       path, member, cli_format_name(out->format));
+        return gy_fail(ctx, GY_ERR_USAGE,
+                       "%s:%s: only .npz, .safetensors, .pth and .mat hold arrays by name, this is %s", path, member,
+                       cli_format_name(out->format));
+    if (out->format == CLI_RECORDING) return read_recording(ctx, path, out);
     switch (out->format) {
     case CLI_NPY: s = read_npy(ctx, path, &t); break;
     case CLI_NIFTI: s = read_nifti(ctx, path, &t); break;
@@ -358,8 +441,9 @@ static gy_status read_as(gy_ctx *ctx, const char *path, const char *member, cli_
     default:
         return gy_fail(
             ctx, GY_ERR_UNSUPPORTED,
-            "%s: no arrays in this (%s%s); arrays are read from npy, npz, safetensors, pth, NIfTI, PNG, CSV, TSV", path,
-            cli_format_name(out->format), gzip ? " behind gzip" : "");
+            "%s: no arrays in this (%s%s); arrays are read from npy, npz, safetensors, pth, NIfTI, PNG, CSV, TSV, MAT, "
+            "EDF, BDF, BrainVision, EEGLAB",
+            path, cli_format_name(out->format), gzip ? " behind gzip" : "");
     }
     if (s != GY_OK) return s;
     size_t len;

@@ -19,6 +19,8 @@ typedef enum cli_format {
     CLI_TABLE,
     CLI_JSON,
     CLI_TOKENIZER, /* a tokenizer.json */
+    CLI_MAT,       /* a MAT file of level 5 */
+    CLI_RECORDING, /* EDF, BDF, BrainVision, EEGLAB */
     CLI_RUN,       /* a run folder */
     CLI_FORMAT_COUNT
 } cli_format;
@@ -52,7 +54,8 @@ void cli_arrays_free(gy_ctx *ctx, cli_arrays *s); /* all-zero is fine */
 /* Reads "FILE" (every array) or "FILE:NAME" (one of an .npz, .safetensors or .pth). An array without a name of its own
  * is called as the file without folder and ending. NIfTI: [t, z, y, x], the stored type, or f32 when the file scales
  * its values; PNG:   [height, width, channels] u8 or u16, [height, width] when grey; table: [rows, columns] f64;
- * missing cells are NaN. */
+ * missing cells are NaN. A recording: [samples, channels] f32, one array a sampling rate; MAT: every array of real
+ * numbers under its path ("EEG.times"), axes in reverse. */
 gy_status cli_arrays_read(gy_ctx *ctx, const char *spec, cli_arrays *out) GY_MUST_CHECK;
 
 /* A table whose first line counts as its header unless it holds numbers alone. */

@@ -12,7 +12,7 @@
  * stays what it is. */
 static bool possible(cli_format from, cli_format to) {
     bool arrays_in = from == CLI_NPY || from == CLI_NPZ || from == CLI_SAFETENSORS || from == CLI_SAFETENSORS_INDEX ||
-                     from == CLI_PTH;
+                     from == CLI_PTH || from == CLI_RECORDING || from == CLI_MAT;
     bool arrays_out = to == CLI_NPY || to == CLI_NPZ || to == CLI_SAFETENSORS;
     return (arrays_in && (arrays_out || to == CLI_NIFTI || to == CLI_PNG || to == CLI_TABLE)) ||
            ((from == CLI_NIFTI || from == CLI_PNG || from == CLI_TABLE) && (arrays_out || to == from));
@@ -21,7 +21,8 @@ static bool possible(cli_format from, cli_format to) {
 static gy_status refuse(gy_ctx *ctx, const char *in, cli_format from, const char *out, cli_format to) {
     return gy_fail(ctx, GY_ERR_UNSUPPORTED,
                    "%s (%s) to %s (%s): no such conversion. Possible are\n"
-                   "  .npy .npz .safetensors .pth      ->  .npy .npz .safetensors .nii .nii.gz .hdr .png .csv .tsv\n"
+                   "  .npy .npz .safetensors .pth .mat ->  .npy .npz .safetensors .nii .nii.gz .hdr .png .csv .tsv\n"
+                   "  .edf .bdf .vhdr .set             ->  .npy .npz .safetensors .csv .tsv\n"
                    "  .nii .nii.gz .hdr                ->  .npy .npz .safetensors .nii .nii.gz .hdr\n"
                    "  .png                             ->  .npy .npz .safetensors .png\n"
                    "  .csv .tsv                        ->  .npy .npz .safetensors .csv .tsv",

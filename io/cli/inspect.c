@@ -4,10 +4,12 @@
 
 #include "../files.h"
 #include "../formats/json.h"
+#include "../formats/mat.h"
 #include "../formats/nifti.h"
 #include "../formats/npy.h"
 #include "../formats/png.h"
 #include "../formats/pth.h"
+#include "../formats/recording.h"
 #include "../formats/safetensors.h"
 #include "../formats/tokenizer.h"
 #include "../formats/table.h"
@@ -395,6 +397,88 @@ static gy_status table(page *p, const char *path) {
     return s;
 }
 
+/* Texts of marks and how often each is there. */
+static void put_marks(page *p, const gy_recording *r) {
+    enum { KINDS = 256 };
+    const char *kind[KINDS];
+    int64_t count[KINDS], n = 0, other = 0;
+    for (int64_t i = 0; i < r->n_marks; i++) {
+        int64_t k = 0;
+        while (k < n && strcmp(kind[k], r->mark[i].text) != 0) k++;
+        if (k == KINDS) {
+            other++;
+            continue;
+        }
+        if (k == n) kind[n] = r->mark[i].text, count[n++] = 0;
+        count[k]++;
+    }
+    put_int(p, "marks", r->n_marks);
+    open_list(p, p->json ? "mark_kinds" : "kinds of marks", n);
+    for (int64_t k = 0; k < n; k++) {
+        char remark[32];
+        snprintf(remark, sizeof remark, "%" PRId64, count[k]);
+        put_item(p, kind[k], "mark", NULL, remark);
+    }
+    close_list(p);
+    if (other) put_int(p, p->json ? "marks_of_other_kinds" : "others", other);
+}
+
+static gy_status recording(page *p, const char *path) {
+    gy_recording r;
+    gy_status s = gy_recording_open(p->ctx, path, cli_limits(), &r);
+    if (s != GY_OK) return s;
+    put_text(p, "kind", gy_recording_kind_name(r.kind));
+    put_text(p, "variant", r.variant);
+    if (*r.started) put_text(p, "started", r.started);
+    put_real(p, "seconds", r.seconds);
+    if (r.rate > 0)
+        put_real(p, p->json ? "rate_hz" : "rate Hz", r.rate);
+    else
+        put_text(p, p->json ? "rate_hz" : "rate Hz", "differs by channel");
+    if (r.epochs > 1) put_int(p, "epochs", r.epochs);
+    put_int(p, "gaps", r.n_segments > 0 ? r.n_segments - 1 : 0);
+    open_list(p, "channels", r.n_channels);
+    for (int64_t i = 0; i < r.n_channels; i++) {
+        const gy_channel *c = &r.channel[i];
+        char remark[160], unit[64];
+        snprintf(remark, sizeof remark, "%g Hz, %s%s%s", c->rate,
+                 gy_show_text(c->unit, strlen(c->unit), unit, sizeof unit), *c->unit ? "" : "no unit",
+                 c->trigger ? ", trigger codes" : "");
+        gy_shape shape = GY_S(c->samples);
+        put_item(p, c->name, c->trigger ? "codes" : "signal", &shape, remark);
+    }
+    close_list(p);
+    put_marks(p, &r);
+    gy_recording_close(&r);
+    return s;
+}
+
+static gy_status mat(page *p, const char *path) {
+    gy_mat m;
+    gy_status s = gy_mat_open(p->ctx, path, cli_limits(), &m);
+    if (s != GY_OK) return s;
+    put_text(p, "byte order", m.big_endian ? "big-endian" : "little-endian");
+    open_list(p, "variables", m.n_top);
+    for (int64_t i = 0; i < m.n_top; i++) {
+        const gy_mat_node *n = &m.node[i];
+        gy_shape shape = {.rank = n->rank};
+        char fields[160] = "";
+        for (int64_t k = 0; k < n->rank; k++) shape.dim[k] = n->dim[k];
+        for (int64_t k = 0; n->class == GY_MAT_STRUCT && n->count && k < n->fields; k++) {
+            size_t used = strlen(fields);
+            snprintf(fields + used, sizeof fields - used, "%s%s", k ? ", " : "fields ", m.node[n->part + k].name);
+        }
+        char shown[256];
+        put_item(p, n->name, gy_mat_class_name(n->class), &shape,
+                 *fields      ? gy_show_text(fields, strlen(fields), shown, sizeof shown)
+                 : n->complex ? "complex"
+                              : NULL);
+    }
+    close_list(p);
+    gy_mat_close(&m);
+    return s;
+}
+
 static gy_status json(page *p, const char *path) {
     cli_source file;
     gy_json doc;
@@ -458,7 +542,7 @@ static gy_status one(page *p, const char *path) {
             gy_path_is_dir(path) ? "%s: a folder without run.json"
             : gzip               ? "%s: gzip, but what is behind it is no format known here"
                    : "%s: none of the formats known here (npy, npz, zip, safetensors, pth, NIfTI, PNG, CSV, TSV, "
-                     "JSON, run folder)",
+                     "JSON, MAT, EDF, BDF, BrainVision, EEGLAB, run folder)",
             gy_show_text(path, strlen(path), shown, sizeof shown));
     if (!p->json)
         printf("%s%s%s\n", cli_bold(stdout), gy_show_text(path, strlen(path), shown, sizeof shown), cli_plain(stdout));
@@ -476,6 +560,8 @@ static gy_status one(page *p, const char *path) {
     case CLI_PTH: return pth(p, path);
     case CLI_TOKENIZER: return tokenizer(p, path);
     case CLI_NIFTI: return nifti(p, path);
+    case CLI_RECORDING: return recording(p, path);
+    case CLI_MAT: return mat(p, path);
     case CLI_PNG: return png(p, path);
     case CLI_TABLE: return table(p, path);
     case CLI_JSON: return json(p, path);

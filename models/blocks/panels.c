@@ -54,3 +54,20 @@ gy_status gy_panel_histogram(const gy_job *j, gy_report *r, const gy_panel *a, i
     gy_free(j->ctx, v);
     return s;
 }
+
+gy_status gy_panel_matrix(const gy_job *j, gy_report *r, const gy_panel *a, const gy_panel_matrix_args *m) {
+    char command[COMMAND];
+    gy_figure f;
+    gy_heatmap chart = {.head = head(j, a, command),
+                        .values = m->values,
+                        .rows = m->rows,
+                        .cols = m->cols,
+                        .row_names = m->row_names,
+                        .col_names = m->col_names,
+                        .row_label = m->row_label,
+                        .col_label = m->col_label,
+                        .value = axis(a),
+                        .row_normalised = m->shares,
+                        .decimals = m->shares ? 2 : 0};
+    return show(j, r, a, gy_figure_heatmap(j->ctx, &chart, &f), &f);
+}

@@ -22,5 +22,16 @@ gy_status gy_panel_bars(const gy_job *j, gy_report *r, const gy_panel *about, in
 /* The distribution of n values. */
 gy_status gy_panel_histogram(const gy_job *j, gy_report *r, const gy_panel *about, int64_t n,
                              const float *values) GY_MUST_CHECK;
+/* A matrix of counts or shares [rows, cols], row-major; names may be NULL. With `shares` each row is divided by its
+ * sum. */
+typedef struct gy_panel_matrix_args {
+    int64_t rows, cols;
+    const double *values;
+    const char *const *row_names, *const *col_names;
+    const char *row_label, *col_label;
+    bool shares;
+} gy_panel_matrix_args;
+gy_status gy_panel_matrix(const gy_job *j, gy_report *r, const gy_panel *about,
+                          const gy_panel_matrix_args *a) GY_MUST_CHECK;
 
 #endif

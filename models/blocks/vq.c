@@ -31,10 +31,23 @@ static void follow(gy_vq_args *a, gy_t z, gy_t onehot) {
     gy_assign(gy_mod_state(m, "weight"), mean);
 }
 
+/* Steps of the codes e [K, D] toward the mean direction of the vectors that chose them. */
+static void turn(gy_vq_args *a, gy_t e, gy_t z, gy_t onehot) {
+    gy_t toward = gy_l2_normalize(gy_matmul(.a = onehot, .b = z, .trans_a = true)); /* [K, D] */
+    gy_t moved = gy_l2_normalize(gy_ema(e, toward, a->decay));
+    gy_t count = gy_unsqueeze(gy_sum(onehot, GY_AXES(0)), 1); /* [K, 1] */
+    gy_t chosen = gy_broadcast_to(gy_gt(count, gy_scalar(count, 0)), gy_shape_of(e));
+    gy_assign(gy_mod_state(a->m, "weight"), gy_where(chosen, moved, e));
+}
+
 gy_vq gy_vq_(gy_vq_args a) {
     gy_mod *m = a.m;
     gy_shape shape = gy_shape_of(a.z);
     bool ema = a.decay > 0;
+    if (a.directions && !(ema && a.unit_length)) {
+        gy_t bad = gy_poison(m->g, a.at, "vector quantiser: directions need unit_length and a decay");
+        return (gy_vq){bad, bad, bad, bad};
+    }
     gy_push(m, "%s", a.name);
     gy_t z = a.unit_length ? gy_l2_normalize(a.z) : a.z, e = codebook(a.at, m, a.codes, gy_dim(z, -1), ema);
     if (a.unit_length) e = gy_l2_normalize(e);
@@ -51,7 +64,12 @@ gy_vq gy_vq_(gy_vq_args a) {
     if (!ema) out.loss = gy_add(out.loss, gy_mse(gy_stop(z), chosen, GY_LOSS_MEAN));
     gy_t share = gy_mean(onehot, GY_AXES(0)); /* [K] */
     out.perplexity = gy_exp(gy_neg(gy_sum(gy_mul(share, gy_log(gy_add_scalar(share, 1e-10))), GY_ALL)));
-    if (ema && m->train) follow(&a, gy_stop(flat), onehot);
+    if (ema && m->train) {
+        if (a.directions)
+            turn(&a, e, gy_stop(flat), onehot);
+        else
+            follow(&a, gy_stop(flat), onehot);
+    }
     gy_pop(m);
     return out;
 }

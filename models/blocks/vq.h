@@ -1,8 +1,8 @@
 /* vq.h: vector quantisation: every vector becomes the nearest of K code vectors.
  *
  * van den Oord, Vinyals, Kavukcuoglu 2017, arXiv:1711.00937: q(z) = e_k, k = argmin_j |z - e_j|^2; the gradient of q
- * passes straight to z. Codes learn either by the loss (codebook term) or as running means of the vectors that chose
- * them (appendix A.1, EMA). */
+ * passes straight to z. Codes learn by the loss (codebook term), as running means of the vectors that chose them
+ * (appendix A.1, EMA), or, on the sphere, by steps toward the direction of each batch's mean (BEiT v2, LaBraM). */
 #ifndef GY_BLOCKS_VQ_H
 #define GY_BLOCKS_VQ_H
 
@@ -17,6 +17,8 @@ typedef struct gy_vq_args {
     double decay;     /* of the running means, below 1; 0: codes learn by the loss */
     double commit;    /* weight of the term that keeps z near its code; 0: 0.25 */
     bool unit_length; /* z and codes at unit length: nearest by cosine (BEiT v2, arXiv:2208.06366) */
+    bool directions;  /* with unit_length and decay: e' = unit(decay e + (1 - decay) unit(mean of its z)), a code that
+                         nobody chose stays (LaBraM, arXiv:2405.18765); no states beside the codes */
 } gy_vq_args;
 
 typedef struct gy_vq {

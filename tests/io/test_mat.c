@@ -1,0 +1,526 @@
+/* MAT v5 and EEGLAB's .set: the cases of the hostile lists (MAT-01 to 12, SET-09). */
+#include "recordings.h"
+
+#include "io/formats/deflate.h"
+#include "io/formats/mat.h"
+
+/* ---- building ---- */
+
+static bool big; /* byte order of what is built */
+
+static void put_u32(buf *b, uint32_t v) {
+    uint8_t c[4];
+    if (big)
+        gy_put_be32(c, v);
+    else
+        gy_put_le32(c, v);
+    put(b, c, 4);
+}
+static void put_u16(buf *b, unsigned v) {
+    put8(b, big ? v >> 8 : v);
+    put8(b, big ? v : v >> 8);
+}
+static void put_double(buf *b, double v) {
+    uint64_t w;
+    memcpy(&w, &v, 8);
+    put_u32(b, (uint32_t)(big ? w >> 32 : w));
+    put_u32(b, (uint32_t)(big ? w : w >> 32));
+}
+static void pad(buf *b) {
+    while (b->n % 8) put8(b, 0);
+}
+/* Size fields are set when an element ends. */
+static size_t open_element(buf *b, uint32_t type) {
+    put_u32(b, type);
+    put_u32(b, 0);
+    return b->n;
+}
+static void close_element(buf *b, size_t at) {
+    uint8_t *c = b->d + at - 4;
+    if (big)
+        gy_put_be32(c, (uint32_t)(b->n - at));
+    else
+        gy_put_le32(c, (uint32_t)(b->n - at));
+    pad(b);
+}
+static void put_header(buf *b) {
+    put_s(b, "MATLAB 5.0 MAT-file, built by a test");
+    while (b->n < 124) put8(b, ' ');
+    put_u16(b, 0x0100);
+    put_s(b, big ? "MI" : "IM");
+}
+/* Flags, dims and name of a matrix; returns what close_element wants. */
+static size_t open_matrix(buf *b, uint32_t class, int rank, const uint32_t *dim, const char *name) {
+    size_t m = open_element(b, 14), e = open_element(b, 6);
+    put_u32(b, class);
+    put_u32(b, 0);
+    close_element(b, e);
+    e = open_element(b, 5);
+    for (int i = 0; i < rank; i++) put_u32(b, dim[i]);
+    close_element(b, e);
+    if (*name && strlen(name) <= 4) { /* a small element */
+        put_u32(b, (uint32_t)strlen(name) << 16 | 1);
+        put(b, "\0\0\0\0", 4);
+        memcpy(b->d + b->n - 4, name, strlen(name));
+    } else {
+        e = open_element(b, 1);
+        put_s(b, name);
+        close_element(b, e);
+    }
+    return m;
+}
+static void put_doubles(buf *b, const char *name, uint32_t rows, uint32_t cols, const double *v) {
+    size_t m = open_matrix(b, 6, 2, (uint32_t[]){rows, cols}, name), e = open_element(b, 9);
+    for (uint32_t i = 0; i < rows * cols; i++) put_double(b, v[i]);
+    close_element(b, e);
+    close_element(b, m);
+}
+static void put_number(buf *b, const char *name, double v) {
+    put_doubles(b, name, 1, 1, &v);
+}
+static void put_text(buf *b, const char *name, const char *s) {
+    size_t m = open_matrix(b, 4, 2, (uint32_t[]){1, (uint32_t)strlen(s)}, name), e = open_element(b, 4);
+    for (; *s; s++) put_u16(b, (uint8_t)*s);
+    close_element(b, e);
+    close_element(b, m);
+}
+/* A struct's fields follow its opening: names of at most 15 letters. */
+static size_t open_struct(buf *b, const char *name, uint32_t n, const char *const *field, int fields) {
+    size_t m = open_matrix(b, 2, 2, (uint32_t[]){1, n}, name);
+    put_u32(b, 4u << 16 | 5);
+    put_u32(b, 16);
+    size_t e = open_element(b, 1);
+    for (int i = 0; i < fields; i++) {
+        char name16[16] = "";
+        snprintf(name16, sizeof name16, "%s", field[i]);
+        put(b, name16, 16);
+    }
+    close_element(b, e);
+    return m;
+}
+
+static void opens(gy_ctx *ctx, const buf *b, gy_mat *m) {
+    save(ctx, "a.mat", b->d, b->n);
+    assert_ok(ctx, gy_mat_open(ctx, in_folder("a.mat"), NULL, m));
+}
+static void mat_refused(gy_ctx *ctx, const buf *b, const char *part) {
+    gy_mat m;
+    save(ctx, "a.mat", b->d, b->n);
+    assert_message(ctx, gy_mat_open(ctx, in_folder("a.mat"), NULL, &m), part);
+    assert_null(m.node);
+    gy_error_clear(ctx);
+}
+
+/* ---- legal files ---- */
+
+static void arrays_structs_cells_and_text_are_read(void **state) {
+    static const double six[] = {1, 2, 3, 4, 5, 6};
+    static const char *const fields[] = {"label", "value"};
+    gy_ctx *ctx = *state;
+    for (int order = 0; order < 2; order++) {
+        gy_mat m;
+        gy_tensor t;
+        double v;
+        big = order;
+        buf b = buf_new();
+        put_header(&b);
+        put_doubles(&b, "x", 2, 3, six);
+        size_t s = open_struct(&b, "people", 2, fields, 2);
+        put_text(&b, "", "Ann");
+        put_number(&b, "", 7);
+        put_text(&b, "", "Z\xfc");
+        put_number(&b, "", -8.5);
+        close_element(&b, s);
+        size_t c = open_matrix(&b, 1, 2, (uint32_t[]){1, 2}, "list");
+        put_number(&b, "", 9);
+        put_text(&b, "", "");
+        close_element(&b, c);
+        opens(ctx, &b, &m);
+        assert_int_equal(m.n_top, 3);
+        assert_ok(ctx, gy_mat_tensor(&m, gy_mat_find(&m, "x"), &t));
+        assert_int_equal(t.shape.dim[0], 3); /* axes in reverse */
+        assert_int_equal(t.shape.dim[1], 2);
+        assert_memory_equal(t.data, six, sizeof six);
+        gy_tensor_free(ctx, &t);
+        int64_t people = gy_mat_find(&m, "people"), list = gy_mat_find(&m, "list");
+        char *text = gy_mat_text(&m, gy_mat_field(&m, people, 1, "label"));
+        assert_string_equal(text, "Z\xc3\xbc");
+        gy_free(ctx, text);
+        assert_true(gy_mat_number(&m, gy_mat_field(&m, people, 1, "value"), 0, &v) && v == -8.5);
+        assert_int_equal(gy_mat_field(&m, people, 2, "value"), -1);
+        assert_int_equal(gy_mat_field(&m, people, 0, "nothing"), -1);
+        assert_true(gy_mat_number(&m, gy_mat_cell(&m, list, 0), 0, &v) && v == 9);
+        assert_int_equal(gy_mat_cell(&m, list, 2), -1);
+        gy_mat_close(&m);
+        buf_free(&b);
+    }
+    big = false;
+}
+
+static void doubles_stored_as_bytes_and_sparse_ones_are_read(void **state) { /* MAT-07, 09 */
+    gy_ctx *ctx = *state;
+    gy_mat m;
+    gy_tensor t;
+    buf b = buf_new();
+    put_header(&b);
+    size_t e, x = open_matrix(&b, 6, 2, (uint32_t[]){1, 3}, "x");
+    put_u32(&b, 3u << 16 | 2); /* a small element of u8 */
+    put(&b, "\1\2\xff\0", 4);
+    close_element(&b, x);
+    x = open_matrix(&b, 5, 2, (uint32_t[]){3, 2}, "s");
+    e = open_element(&b, 5);
+    put_u32(&b, 2), put_u32(&b, 0);
+    close_element(&b, e);
+    e = open_element(&b, 5);
+    put_u32(&b, 0), put_u32(&b, 1), put_u32(&b, 2);
+    close_element(&b, e);
+    e = open_element(&b, 9);
+    put_double(&b, 5), put_double(&b, -6);
+    close_element(&b, e);
+    close_element(&b, x);
+    opens(ctx, &b, &m);
+    assert_ok(ctx, gy_mat_tensor(&m, 0, &t));
+    assert_int_equal(t.dtype, GY_F64);
+    assert_true(gy_tensor_get(&t, 2) == 255);
+    gy_tensor_free(ctx, &t);
+    assert_ok(ctx, gy_mat_tensor(&m, 1, &t));
+    static const double dense[] = {0, 0, 5, -6, 0, 0};
+    assert_memory_equal(t.data, dense, sizeof dense);
+    gy_tensor_free(ctx, &t);
+    gy_mat_close(&m);
+    buf_free(&b);
+}
+
+static buf compressed(gy_ctx *ctx, const char *tail, size_t n_tail, int spoil) {
+    static const double six[] = {1, 2, 3, 4, 5, 6};
+    buf inner = buf_new(), b = buf_new();
+    uint8_t *z;
+    uint64_t n;
+    put_doubles(&inner, "x", 2, 3, six);
+    put(&inner, tail, n_tail);
+    assert_ok(ctx, gy_deflate(ctx, inner.d, inner.n, GY_DEFLATE_ZLIB, 6, &z, &n));
+    put_header(&b);
+    size_t e = open_element(&b, 15);
+    put(&b, z, n);
+    gy_put_le32(b.d + e - 4, (uint32_t)(b.n - e)); /* no padding */
+    if (spoil) b.d[b.n - 1] ^= 1;                  /* the checksum */
+    put_number(&b, "after", 3);
+    gy_free(ctx, z);
+    buf_free(&inner);
+    return b;
+}
+
+static void compressed_arrays_are_read_even_with_a_tail(void **state) { /* MAT-06 */
+    gy_ctx *ctx = *state;
+    for (int k = 0; k < 3; k++) {
+        gy_mat m;
+        double v;
+        buf b = compressed(ctx, "surplus!", k == 1 ? 8 : 0, k == 2);
+        listen(ctx);
+        opens(ctx, &b, &m);
+        assert_true((strstr(warned, "bytes too many or a wrong checksum") != NULL) == (k > 0));
+        assert_true(gy_mat_number(&m, gy_mat_find(&m, "x"), 5, &v) && v == 6);
+        assert_true(gy_mat_number(&m, gy_mat_find(&m, "after"), 0, &v) && v == 3);
+        gy_mat_close(&m);
+        buf_free(&b);
+    }
+}
+
+/* ---- hostile ones ---- */
+
+static void a_bomb_is_refused_before_it_unfolds(void **state) { /* MAT-06 */
+    gy_ctx *ctx = *state;
+    buf b = buf_new();
+    uint8_t head[8] = {14, 0, 0, 0, 0xf0, 0xff, 0xff, 0xff}, *z;
+    uint64_t n;
+    assert_ok(ctx, gy_deflate(ctx, head, sizeof head, GY_DEFLATE_ZLIB, 6, &z, &n));
+    put_header(&b);
+    size_t e = open_element(&b, 15);
+    put(&b, z, n);
+    close_element(&b, e);
+    mat_refused(ctx, &b, "are announced from");
+    gy_free(ctx, z);
+    /* an array inside which another compressed one hides */
+    b.n = 128;
+    put_u32(&b, 14);
+    put_u32(&b, 8);
+    put_u32(&b, 15);
+    put_u32(&b, 0);
+    mat_refused(ctx, &b, "array flags: expected element type 6, found 15");
+    buf_free(&b);
+}
+
+static void other_versions_are_named(void **state) { /* MAT-02, 03 */
+    gy_ctx *ctx = *state;
+    buf b = buf_new();
+    for (int i = 0; i < 4096; i++) put8(&b, 0);
+    mat_refused(ctx, &b, "byte-order mark");
+    b.n = 0;
+    put_header(&b);
+    b.d[125] = 2;
+    mat_refused(ctx, &b, "MAT version 0x0200");
+    memcpy(b.d, "MATLAB 7.3", 10);
+    mat_refused(ctx, &b, "HDF5");
+    b.n = 100;
+    mat_refused(ctx, &b, "expected");
+    buf_free(&b);
+}
+
+/* One matrix of class 6 whose parts are given; what is wrong is named. */
+static void sizes_that_lie_are_refused(void **state) { /* MAT-04, 05, 07, 08 */
+    static const struct {
+        uint32_t rank, dim[3], storage, bytes, flags;
+        const char *part;
+    } cases[] = {
+        {2, {2, 3}, 9, 40, 0, "6 values are announced, 5 are there"},
+        {2, {2, 3}, 9, 47, 0, "values are announced"},
+        {2, {2, 3}, 9, 0x7fffffff, 0, "bytes: "},
+        {2, {0xffffffff, 3}, 9, 48, 0, "is negative"},
+        {3, {0x7fffffff, 0x7fffffff, 0x7fffffff}, 9, 48, 0, "product of the dimensions"},
+        {1, {6}, 9, 48, 0, "1 dimensions"},
+        {0, {0}, 9, 48, 0, "0 dimensions"},
+        {2, {2, 3}, 8, 48, 0, "element type 8"},
+        {2, {2, 3}, 14, 48, 0, "element type 14"},
+        {2, {2, 3}, 9, 48, 0x800, "expected an element"}, /* complex without its second half */
+        {2, {2, 3}, 9, 48, 99, "array class"},
+    };
+    gy_ctx *ctx = *state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        buf b = buf_new();
+        put_header(&b);
+        size_t m = open_element(&b, 14), e = open_element(&b, 6);
+        put_u32(&b, cases[i].flags == 99 ? 99 : 6 | cases[i].flags);
+        put_u32(&b, 0);
+        close_element(&b, e);
+        e = open_element(&b, 5);
+        for (uint32_t k = 0; k < cases[i].rank; k++) put_u32(&b, cases[i].dim[k]);
+        close_element(&b, e);
+        e = open_element(&b, 1);
+        put_s(&b, "variable");
+        close_element(&b, e);
+        e = open_element(&b, cases[i].storage);
+        for (int k = 0; k < 6; k++) put_double(&b, k);
+        gy_put_le32(b.d + e - 4, cases[i].bytes);
+        if (cases[i].bytes < 48) b.n = e + ((cases[i].bytes + 7) & ~7u);
+        close_element(&b, m);
+        mat_refused(ctx, &b, cases[i].part);
+        buf_free(&b);
+    }
+    buf b = buf_new(); /* a small element of 5 bytes; a name of 2^31 */
+    put_header(&b);
+    put_u32(&b, 5u << 16 | 14);
+    put_u32(&b, 0);
+    mat_refused(ctx, &b, "small element of 5 bytes");
+    b.n = 128;
+    put_u32(&b, 14);
+    put_u32(&b, 0xfffffff8);
+    mat_refused(ctx, &b, "bytes: 0 are left");
+    buf_free(&b);
+}
+
+static void sparse_indices_are_checked(void **state) { /* MAT-09 */
+    static const struct {
+        uint32_t ir[2], jc[3];
+        const char *part;
+    } cases[] = {{{3, 0}, {0, 1, 2}, "row index 3 of 3 rows"},
+                 {{0, 0}, {0, 2, 1}, "column start 1 after 2"},
+                 {{0, 0}, {1, 1, 2}, "column start 1 after 0"},
+                 {{0, 0}, {0, 1, 9}, "column start 9 after 1"}};
+    gy_ctx *ctx = *state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        buf b = buf_new();
+        put_header(&b);
+        size_t x = open_matrix(&b, 5, 2, (uint32_t[]){3, 2}, "s"), e = open_element(&b, 5);
+        put_u32(&b, cases[i].ir[0]), put_u32(&b, cases[i].ir[1]);
+        close_element(&b, e);
+        e = open_element(&b, 5);
+        for (int k = 0; k < 3; k++) put_u32(&b, cases[i].jc[k]);
+        close_element(&b, e);
+        e = open_element(&b, 9);
+        put_double(&b, 5), put_double(&b, -6);
+        close_element(&b, e);
+        close_element(&b, x);
+        mat_refused(ctx, &b, cases[i].part);
+        buf_free(&b);
+    }
+}
+
+static void deep_nesting_and_false_field_names_are_refused(void **state) { /* MAT-10, 11 */
+    gy_ctx *ctx = *state;
+    buf b = buf_new();
+    size_t at[80];
+    put_header(&b);
+    for (int i = 0; i < 80; i++) at[i] = open_matrix(&b, 1, 2, (uint32_t[]){1, 1}, i ? "" : "c");
+    put_number(&b, "", 1);
+    for (int i = 80; i-- > 0;) close_element(&b, at[i]);
+    mat_refused(ctx, &b, "nested deeper than 64");
+    static const uint32_t width[] = {0, 5, 0xffffffff};
+    for (int i = 0; i < 3; i++) {
+        b.n = 0;
+        put_header(&b);
+        size_t m = open_matrix(&b, 2, 2, (uint32_t[]){1, 1}, "s");
+        put_u32(&b, 4u << 16 | 5);
+        put_u32(&b, width[i]);
+        size_t e = open_element(&b, 1);
+        put(&b, "field\0\0\0", 8);
+        close_element(&b, e);
+        put_number(&b, "", 1);
+        close_element(&b, m);
+        mat_refused(ctx, &b, "bytes of field names");
+    }
+    b.n = 0; /* a name without its 0 */
+    put_header(&b);
+    size_t m = open_matrix(&b, 2, 2, (uint32_t[]){1, 1}, "s");
+    put_u32(&b, 4u << 16 | 5);
+    put_u32(&b, 8);
+    size_t e = open_element(&b, 1);
+    put(&b, "fieldsss", 8);
+    close_element(&b, e);
+    put_number(&b, "", 1);
+    close_element(&b, m);
+    mat_refused(ctx, &b, "a field name has no end");
+    b.n = 0; /* 2^30 elements that are not there */
+    put_header(&b);
+    m = open_matrix(&b, 1, 2, (uint32_t[]){1, 1u << 30}, "s");
+    close_element(&b, m);
+    mat_refused(ctx, &b, "arrays announced");
+    b.n = 0;
+    put_header(&b);
+    put_number(&b, "x", 1);
+    put_number(&b, "x", 2);
+    mat_refused(ctx, &b, "is there twice");
+    buf_free(&b);
+}
+
+/* ---- EEGLAB ---- */
+
+static const char *const fields[] = {"nbchan", "trials", "pnts", "srate", "data", "chanlocs", "event"};
+
+/* Two channels, two epochs of three samples at 100 Hz; data: its samples, or the name of a file. */
+static buf set(double nbchan, double trials, double pnts, double srate, const char *file) {
+    static const char *const labels[] = {"labels"}, *const parts[] = {"type", "latency"};
+    static const double v[] = {1, -1, 2, -2, 3, -3, 4, -4, 5, -5, 6, -6};
+    buf b = buf_new();
+    put_header(&b);
+    size_t eeg = open_struct(&b, "EEG", 1, fields, 7);
+    put_number(&b, "", nbchan);
+    put_number(&b, "", trials);
+    put_number(&b, "", pnts);
+    put_number(&b, "", srate);
+    if (file)
+        put_text(&b, "", file);
+    else
+        put_doubles(&b, "", 2, 6, v);
+    size_t s = open_struct(&b, "", 2, labels, 1);
+    put_text(&b, "", "Fz");
+    put_text(&b, "", "Cz");
+    close_element(&b, s);
+    s = open_struct(&b, "", 3, parts, 2);
+    put_text(&b, "", "square");
+    put_number(&b, "", 5);
+    put_number(&b, "", 12); /* a number as type */
+    put_number(&b, "", 2);
+    put_text(&b, "", "late");
+    put_number(&b, "", 70);
+    close_element(&b, s);
+    close_element(&b, eeg);
+    return b;
+}
+
+static void sets_are_read_with_data_inside_or_beside(void **state) { /* SET-09 */
+    static const float beside[] = {1, -1, 2, -2, 3, -3, 4, -4, 5, -5, 6, -6};
+    gy_ctx *ctx = *state;
+    save(ctx, "a.fdt", beside, sizeof beside);
+    for (int k = 0; k < 3; k++) {
+        gy_recording r;
+        gy_tensor t;
+        buf b = set(2, 2, 3, 100, k == 0 ? NULL : k == 1 ? "a.fdt" : "old.fdt");
+        listen(ctx);
+        save(ctx, "a.set", b.d, b.n);
+        assert_ok(ctx, gy_recording_open(ctx, in_folder("a.set"), NULL, &r));
+        assert_true((strstr(warned, "its data file is missing") != NULL) == (k == 2));
+        assert_non_null(strstr(warned, "1 events lie outside"));
+        assert_int_equal(r.epochs, 2);
+        assert_string_equal(r.channel[1].name, "Cz");
+        assert_int_equal(r.n_marks, 2);
+        assert_string_equal(r.mark[0].text, "12");
+        assert_close(r.mark[0].onset, 0.01, 1e-12);
+        assert_string_equal(r.mark[1].text, "square");
+        assert_ok(ctx, gy_recording_tensor(&r, 0, &t));
+        assert_memory_equal(t.data, beside, sizeof beside);
+        gy_tensor_free(ctx, &t);
+        gy_recording_close(&r);
+        buf_free(&b);
+    }
+}
+
+static void sets_that_contradict_themselves_are_refused(void **state) { /* SET-09 */
+    static const struct {
+        double nbchan, trials, pnts, srate;
+        const char *file, *part;
+    } cases[] = {{3, 2, 3, 100, NULL, "12 values; expected 3 channels of 6"},
+                 {2, 2, 4, 100, "a.fdt", "expected 64 bytes"},
+                 {0, 2, 3, 100, NULL, "nbchan"},
+                 {2.5, 2, 3, 100, NULL, "nbchan"},
+                 {1e9, 2, 3, 100, NULL, "channels"},
+                 {2, 2, 1e12, 100, NULL, "points in"},
+                 {2, 2, 1e30, 100, NULL, "pnts"},
+                 {2, 2, 3, 0, NULL, "srate"},
+                 {2, 2, 3, NAN, NULL, "srate"},
+                 {2, 2, 3, 100, "/etc/passwd", "only its own folder is read"},
+                 {2, 2, 3, 100, "../a.fdt", "only its own folder is read"}};
+    gy_ctx *ctx = *state;
+    listen(ctx);
+    save(ctx, "a.fdt", "", 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        buf b = set(cases[i].nbchan, cases[i].trials, cases[i].pnts, cases[i].srate, cases[i].file);
+        save(ctx, "a.set", b.d, b.n);
+        refused(ctx, "a.set", cases[i].part);
+        buf_free(&b);
+    }
+    static const char hdf[200] = "\x89HDF\r\n\x1a\n";
+    save(ctx, "a.set", hdf, sizeof hdf);
+    refused(ctx, "a.set", "HDF5");
+}
+
+static void cut_and_damaged_files_do_no_harm(void **state) { /* MAT-01 */
+    gy_ctx *ctx = *state;
+    listen(ctx);
+    buf b = set(2, 2, 3, 100, NULL);
+    survives_cuts(ctx, "a.set", &b, 29);
+    for (size_t i = 128; i < b.n; i += 3) {
+        gy_recording r;
+        uint8_t keep = b.d[i];
+        b.d[i] = (uint8_t)(i % 2 ? 0xff : keep + 1);
+        save(ctx, "a.set", b.d, b.n);
+        if (gy_recording_open(ctx, in_folder("a.set"), NULL, &r) == GY_OK) gy_recording_close(&r);
+        gy_error_clear(ctx);
+        b.d[i] = keep;
+    }
+    buf_free(&b);
+    b = compressed(ctx, "", 0, 0);
+    for (size_t n = 0; n < b.n; n += 9) {
+        gy_mat m;
+        save(ctx, "a.mat", b.d, n);
+        if (gy_mat_open(ctx, in_folder("a.mat"), NULL, &m) == GY_OK) gy_mat_close(&m);
+        gy_error_clear(ctx);
+    }
+    buf_free(&b);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(arrays_structs_cells_and_text_are_read),
+        TEST(doubles_stored_as_bytes_and_sparse_ones_are_read),
+        TEST(compressed_arrays_are_read_even_with_a_tail),
+        TEST(a_bomb_is_refused_before_it_unfolds),
+        TEST(other_versions_are_named),
+        TEST(sizes_that_lie_are_refused),
+        TEST(sparse_indices_are_checked),
+        TEST(deep_nesting_and_false_field_names_are_refused),
+        TEST(sets_are_read_with_data_inside_or_beside),
+        TEST(sets_that_contradict_themselves_are_refused),
+        TEST(cut_and_damaged_files_do_no_harm),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
