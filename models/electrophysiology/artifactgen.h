@@ -20,6 +20,7 @@ typedef struct config {
     int64_t batch, steps;
     double lr, gan_lr, drop, ema, penalty, guidance;
     int64_t sampling, windows, tests, samples;
+    double clip;
 } config;
 
 /* Windows of one set, each channel standardised by the training set: x [n, length, channels]. */

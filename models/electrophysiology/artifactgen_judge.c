@@ -55,6 +55,7 @@ static gy_status diffuse(gy_job *j, gy_plan *plan, bool by_released, double w, c
                     .prediction = GY_PREDICT_EPS,
                     .steps = c->sampling,
                     .spacing = GY_SPACING_TRAILING,
+                    .clip = c->clip,
                     .seed = seed,
                     .denoise = gy_denoise_by_plan,
                     .user = &net,
