@@ -197,3 +197,24 @@ int64_t gy_store_freeze(gy_store *s, const char *prefix, bool frozen) {
         }
     return n;
 }
+
+gy_store *gy_store_averaged(const gy_store *s) {
+    gy_store *out = gy_store_new(s->ctx);
+    for (int64_t i = 0; out && i < s->n; i++) {
+        const gy_state *from = s->state[i], *average;
+        if (from->kind == GY_SLOT) continue;
+        char *name = gy_format(s->ctx, "%s.ema", from->name);
+        gy_state *to =
+            name ? gy_state_get(out, from->name, from->kind, from->value.dtype, from->value.shape, (gy_init){0}, 0)
+                 : NULL;
+        if (!to) {
+            gy_free(s->ctx, name);
+            gy_store_free(out);
+            return NULL;
+        }
+        average = from->kind == GY_PARAM ? gy_state_find(s, name) : NULL;
+        memcpy(to->value.data, (average ? average : from)->value.data, gy_tensor_bytes(&to->value));
+        gy_free(s->ctx, name);
+    }
+    return out;
+}

@@ -57,6 +57,9 @@ gy_state *gy_store_at(const gy_store *s, int64_t i); /* in order of creation */
 int64_t gy_store_parameters(const gy_store *s);      /* scalar parameters in all, frozen ones included */
 /* Freezes (or unfreezes) every parameter whose name begins with prefix; returns how many. */
 int64_t gy_store_freeze(gy_store *s, const char *prefix, bool frozen);
+/* A store to evaluate with: copies of s's parameters and buffers, each parameter at its moving average "<param>.ema"
+ * where an optimizer keeps one (optim.h). NULL: out of memory. Free with gy_store_free. */
+gy_store *gy_store_averaged(const gy_store *s);
 /* Draws a state's values anew. */
 void gy_state_reset(gy_state *st, gy_init init, uint64_t seed);
 

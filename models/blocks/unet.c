@@ -94,12 +94,15 @@ static gy_t time_embedding(const gy_unet_args *a) {
     gy_mod *m = a->m;
     int64_t features = s->time_features ? s->time_features : s->channels[0];
     int64_t width = s->time_width ? s->time_width : 4 * s->channels[0];
+    gy_t h = gy_time_features(m, a->t, features), row = GY_NONE;
+    if (s->classes)
+        row = gy_nn_embedding(m, "class_embedding", a->labels, s->classes, s->style.film ? features : width, 0);
+    if (s->classes && s->style.film) h = gy_add(h, row);
     gy_push(m, monai(s) ? "time_embed" : "time_embedding");
-    gy_t h = gy_nn_linear(m, monai(s) ? "0" : "linear_1", gy_time_features(m, a->t, features), width);
+    h = gy_nn_linear(m, monai(s) ? "0" : "linear_1", h, width);
     h = gy_nn_linear(m, monai(s) ? "2" : "linear_2", gy_silu(h), width);
     gy_pop(m);
-    if (s->classes) h = gy_add(h, gy_nn_embedding(m, "class_embedding", a->labels, s->classes, width, 0));
-    return h;
+    return s->classes && !s->style.film ? gy_add(h, row) : h;
 }
 
 /* Sec. 3.1 of Versatile Diffusion: x + mix (T_1(x, text) - x) + (1 - mix) (T_0(x, image) - x). The file keeps the image

@@ -12,7 +12,8 @@
  *     up    level i from the last: `resnets` + 1 residual blocks on [h, popped skip], transformers as in down; then
  *           doubling, except at level 0
  *     out   conv_out(silu(norm h)); without the norm and silu in a net without norms (style.film)
- * Times enter as temb = W2 silu(W1 features(t)), added inside every residual block. */
+ * Times enter as temb = W2 silu(W1 features(t)), added inside every residual block. A class adds its row of
+ * class_embedding.weight to temb; with style.film, to features(t). */
 #ifndef GY_BLOCKS_UNET_H
 #define GY_BLOCKS_UNET_H
 
@@ -36,7 +37,7 @@ typedef struct gy_unet_spec {
     int64_t depth;                     /* blocks of each spatial transformer; 0: 1 */
     bool linear_projection;            /* proj_in, proj_out are linear layers (SD 2) */
     int64_t time_features, time_width; /* 0: channels[0] and 4 channels[0] */
-    int64_t classes;                   /* rows of class_embedding.weight [classes, time_width]; 0: no classes */
+    int64_t classes;                   /* rows of class_embedding.weight, as wide as temb or as features(t); 0: no classes */
     bool dual;                         /* two contexts, two transformers everywhere */
     gy_diffusion_style style;          /* eps 0: 1e-5; norm_eps 0: 1e-6; groups 0: 32 */
 } gy_unet_spec;
