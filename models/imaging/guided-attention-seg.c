@@ -7,7 +7,7 @@
  * A small encoder-decoder beside them, shared by the scales, guides: its reconstruction gates the attended features,
  * and its latents in both steps are drawn to each other. Every scale is supervised, before and after attention. The
  * claim: with attention a slice is segmented by what is far away, where a local network cannot; in miniature, discs are
- * of one class or the other by a marker on the far side of the picture.
+ * of one class or the other by a marker on the far side of the picture. Equations are numbered as in this file.
  *
  * Details are the official code's (sinAshish/Multi-Scale-Attention). Departures: the learning rate halves every `halve`
  * steps (the code halves it after about 50 epochs without a better validation score); gains of batch norm start at 1
@@ -56,8 +56,8 @@ static const config tiny = {.size = 64,
                             .fuse = 1,
                             .backbone = "plain",
                             .paths = "pam,cam,semantic",
-                            .batch = 8,
-                            .steps = 350,
+                            .batch = 4,
+                            .steps = 300,
                             .train = 400,
                             .tests = 100,
                             .lr = 3e-3,

@@ -104,16 +104,9 @@ static gy_status condition(const gy_job *j, const char *paths, const char *ablat
 static const double FULL = 0.80, LOCAL = 0.60, MARGIN = 0.25;
 
 gy_status gy_guided_claim(gy_job *j, gy_claim *out) {
-    static const char *const single[] = {"pam", "cam", "semantic"};
-    double full, local, alone;
-    char name[48];
+    double full, local;
     gy_status s = condition(j, ((const config *)j->cfg)->paths, j->ablate, &full);
     if (s == GY_OK) s = condition(j, "", NULL, &local);
-    for (int i = 0; s == GY_OK && !j->ablate && i < 3; i++) { /* told, not judged */
-        s = condition(j, single[i], NULL, &alone);
-        snprintf(name, sizeof name, "dice with %s alone", single[i]);
-        if (s == GY_OK) gy_metric_add(&out->details, name, alone, NAN, "");
-    }
     if (s != GY_OK) return s;
     gy_metric_add(&out->details, "dice full", full, NAN, "");
     gy_metric_add(&out->details, "dice local", local, NAN, "");
