@@ -423,7 +423,14 @@ gy_t gy_read_(gy_site at, gy_graph *g, gy_state *state) {
     return gy_node_make(at, g, GY_OP_read, &a, 0, NULL);
 }
 
-void gy_assign_(gy_site at, gy_state *state, gy_t value) {
+/* The assignment to `state`, or NULL. */
+static gy_assignment *assignment_of(gy_graph *g, const gy_state *state) {
+    for (int64_t i = 0; i < g->n_assign; i++)
+        if (g->assign[i].state == state) return &g->assign[i];
+    return NULL;
+}
+
+static void assign(gy_site at, gy_state *state, gy_t value, bool again) {
     if (gy_is_none(value) || value.id == 0 || !state) return;
     gy_graph *g = value.g;
     char want[GY_SHAPE_TEXT], have[GY_SHAPE_TEXT];
@@ -433,11 +440,15 @@ void gy_assign_(gy_site at, gy_state *state, gy_t value) {
                   gy_shape_text(gy_shape_of(value), have));
         return;
     }
-    for (int64_t i = 0; i < g->n_assign; i++)
-        if (g->assign[i].state == state) {
-            gy_poison(g, at, "assign: '%s' is assigned twice in one step", state->name);
-            return;
-        }
+    gy_assignment *before = assignment_of(g, state);
+    if (before && !again) {
+        gy_poison(g, at, "assign: '%s' is assigned twice in one step", state->name);
+        return;
+    }
+    if (before) {
+        before->value = value;
+        return;
+    }
     if (g->n_assign == g->cap_assign) {
         int64_t cap = g->cap_assign ? g->cap_assign * 2 : 64;
         gy_assignment *p = gy_realloc(g->ctx, g->assign, sizeof *p * (size_t)cap);
@@ -449,6 +460,19 @@ void gy_assign_(gy_site at, gy_state *state, gy_t value) {
         g->cap_assign = cap;
     }
     g->assign[g->n_assign++] = (gy_assignment){state, value};
+}
+
+void gy_assign_(gy_site at, gy_state *state, gy_t value) {
+    assign(at, state, value, false);
+}
+
+void gy_assign_next_(gy_site at, gy_state *state, gy_t value) {
+    assign(at, state, value, true);
+}
+
+gy_t gy_next_(gy_site at, gy_graph *g, gy_state *state) {
+    const gy_assignment *a = assignment_of(g, state);
+    return a ? a->value : gy_read_(at, g, state);
 }
 
 static const char *const leaf = "a leaf has no inputs";

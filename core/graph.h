@@ -82,6 +82,13 @@ gy_t gy_read_(gy_site at, gy_graph *g, gy_state *state);
 /* After all reads of the step, state := value (same shape and dtype). One assignment a state. */
 void gy_assign_(gy_site at, gy_state *state, gy_t value);
 #define gy_assign(state, value) gy_assign_(GY_HERE, state, value)
+/* What `state` is to become after the step, so far: the value assigned to it, else its present one. A layer that is
+ * used several times in a step (running statistics of a shared module) goes on from it, and gy_assign_next takes the
+ * place of the assignment before. */
+gy_t gy_next_(gy_site at, gy_graph *g, gy_state *state);
+#define gy_next(g, state) gy_next_(GY_HERE, g, state)
+void gy_assign_next_(gy_site at, gy_state *state, gy_t value);
+#define gy_assign_next(state, value) gy_assign_next_(GY_HERE, state, value)
 
 /* Names a value that the caller will read after each run. */
 void gy_output_(gy_site at, gy_t t, const char *name);

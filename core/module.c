@@ -122,21 +122,32 @@ gy_t gy_nn_linear_(gy_nn_linear_args a) {
     return y;
 }
 
+/* The weight [first, second, k...] of a convolution over x's spatial axes; false: poisoned. */
+static bool kernel_shape(gy_site at, gy_mod *m, const char *name, gy_t x, gy_shape kernel, int64_t first,
+                         int64_t second, gy_shape *w) {
+    int64_t axes = gy_rank(x) - 2;
+    *w = (gy_shape){.rank = 2 + axes, .dim = {first, second}};
+    if (axes < 1 || axes > 3 || (kernel.rank != axes && kernel.rank != 1)) {
+        gy_poison(m->g, at, "conv '%s': %d kernel sizes for %d spatial axes", name, (int)kernel.rank, (int)axes);
+        return false;
+    }
+    for (int64_t i = 0; i < axes; i++) w->dim[2 + i] = kernel.dim[kernel.rank == 1 ? 0 : i];
+    return true;
+}
+
+/* U(+-1/sqrt(elements of w behind its first axis)) */
+static gy_init bias_of(gy_init given, gy_shape w) {
+    return or_default(given, (gy_init){GY_INIT_FAN_IN, (double)(gy_shape_count(w) / w.dim[0])});
+}
+
 gy_t gy_nn_conv_(gy_nn_conv_args a) {
     if (gy_is_none(a.x) || a.x.id == 0) return a.x;
-    int64_t axes = gy_rank(a.x) - 2, groups = a.groups ? a.groups : 1, in = gy_dim(a.x, -1);
-    gy_shape w = {.rank = 2 + axes, .dim = {a.out, in / groups}};
-    int64_t fan_in = in / groups;
-    if (axes < 1 || axes > 3 || (a.kernel.rank != axes && a.kernel.rank != 1))
-        return gy_poison(a.m->g, a.at, "conv '%s': %d kernel sizes for %d spatial axes", a.name, (int)a.kernel.rank,
-                         (int)axes);
-    for (int64_t i = 0; i < axes; i++) {
-        w.dim[2 + i] = a.kernel.dim[a.kernel.rank == 1 ? 0 : i];
-        fan_in *= w.dim[2 + i];
-    }
+    int64_t groups = a.groups ? a.groups : 1, in = gy_dim(a.x, -1);
+    gy_shape w;
+    if (!kernel_shape(a.at, a.m, a.name, a.x, a.kernel, a.out, in / groups, &w)) return (gy_t){a.m->g, 0, 0};
     gy_push(a.m, "%s", a.name);
     gy_t weight = gy_param_(a.at, a.m, "weight", w, or_default(a.init, torch_weight));
-    gy_init of_bias = or_default(a.bias_init, (gy_init){GY_INIT_FAN_IN, (double)fan_in});
+    gy_init of_bias = bias_of(a.bias_init, w);
     gy_t bias = a.no_bias ? GY_NONE : gy_param_(a.at, a.m, "bias", GY_S(a.out), of_bias);
     gy_t y = gy_conv_((gy_conv_args){.at = a.at,
                                      .x = a.x,
@@ -146,6 +157,27 @@ gy_t gy_nn_conv_(gy_nn_conv_args a) {
                                      .pad = a.pad,
                                      .dilation = a.dilation,
                                      .groups = groups});
+    gy_pop(a.m);
+    return y;
+}
+
+gy_t gy_nn_conv_transpose_(gy_nn_conv_transpose_args a) {
+    if (gy_is_none(a.x) || a.x.id == 0) return a.x;
+    int64_t groups = a.groups ? a.groups : 1;
+    gy_shape w;
+    if (!kernel_shape(a.at, a.m, a.name, a.x, a.kernel, gy_dim(a.x, -1), a.out / groups, &w))
+        return (gy_t){a.m->g, 0, 0};
+    gy_push(a.m, "%s", a.name);
+    gy_t weight = gy_param_(a.at, a.m, "weight", w, or_default(a.init, torch_weight));
+    gy_t bias = a.no_bias ? GY_NONE : gy_param_(a.at, a.m, "bias", GY_S(a.out), bias_of(a.bias_init, w));
+    gy_t y = gy_conv_transpose_((gy_conv_transpose_args){.at = a.at,
+                                                         .x = a.x,
+                                                         .w = weight,
+                                                         .b = bias,
+                                                         .stride = a.stride,
+                                                         .pad = a.pad,
+                                                         .output_padding = a.output_padding,
+                                                         .groups = groups});
     gy_pop(a.m);
     return y;
 }
@@ -192,15 +224,26 @@ gy_t gy_nn_batchnorm_(gy_nn_norm_args a) {
         y = gy_batchnorm_(args);
         /* PyTorch keeps the unbiased variance */
         gy_t unbiased = gy_scale(gy_stop(gy_out(y, 2)), n > 1 ? (double)n / (double)(n - 1) : 1.0);
-        gy_assign(gy_mod_state(a.m, "running_mean"),
-                  gy_add(gy_scale(mean, 1 - momentum), gy_scale(gy_stop(gy_out(y, 1)), momentum)));
-        gy_assign(gy_mod_state(a.m, "running_var"), gy_add(gy_scale(var, 1 - momentum), gy_scale(unbiased, momentum)));
+        /* a layer used twice in a step moves its statistics twice, in the order of use */
+        gy_state *means = gy_mod_state(a.m, "running_mean"), *vars = gy_mod_state(a.m, "running_var");
+        gy_t batch_mean = gy_stop(gy_out(y, 1));
+        gy_assign_next(means,
+                       gy_add(gy_scale(gy_next(a.m->g, means), 1 - momentum), gy_scale(batch_mean, momentum)));
+        gy_assign_next(vars, gy_add(gy_scale(gy_next(a.m->g, vars), 1 - momentum), gy_scale(unbiased, momentum)));
     } else {
         y = gy_batchnorm_eval_((gy_batchnorm_eval_args){
             .at = a.at, .x = a.x, .mean = mean, .var = var, .gamma = args.gamma, .beta = args.beta, .eps = a.eps});
     }
     gy_pop(a.m);
     return y;
+}
+
+gy_t gy_nn_prelu_(gy_site at, gy_mod *m, const char *name, gy_t x) {
+    if (gy_is_none(x) || x.id == 0) return x;
+    gy_push(m, "%s", name);
+    gy_t w = gy_param_(at, m, "weight", GY_S(1), (gy_init){GY_INIT_CONSTANT, 0.25});
+    gy_pop(m);
+    return gy_sub(gy_relu(x), gy_mul(w, gy_relu(gy_neg(x))));
 }
 
 gy_t gy_nn_embedding_(gy_site at, gy_mod *m, const char *name, gy_t index, int64_t count, int64_t width, gy_init init) {

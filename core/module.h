@@ -81,6 +81,23 @@ typedef struct gy_nn_conv_args {
 gy_t gy_nn_conv_(gy_nn_conv_args a);
 #define gy_nn_conv(m, name, x, ...) gy_nn_conv_((gy_nn_conv_args){GY_HERE, m, name, x, __VA_ARGS__})
 
+typedef struct gy_nn_conv_transpose_args {
+    gy_site at;
+    gy_mod *m;
+    const char *name;
+    gy_t x; /* [B, spatial..., in] */
+    int64_t out;
+    gy_shape kernel;                      /* one size an axis; GY_S(3) serves all axes */
+    gy_shape stride, pad, output_padding; /* as gy_conv_transpose's */
+    int64_t groups;
+    bool no_bias;
+    gy_init init, bias_init; /* default U(+-1/sqrt(out/groups k...)), as PyTorch's */
+} gy_nn_conv_transpose_args;
+/* name.weight [in, out/groups, k...], name.bias [out] */
+gy_t gy_nn_conv_transpose_(gy_nn_conv_transpose_args a);
+#define gy_nn_conv_transpose(m, name, x, ...)                                                                          \
+    gy_nn_conv_transpose_((gy_nn_conv_transpose_args){GY_HERE, m, name, x, __VA_ARGS__})
+
 typedef struct gy_nn_norm_args {
     gy_site at;
     gy_mod *m;
@@ -95,12 +112,17 @@ typedef struct gy_nn_norm_args {
 gy_t gy_nn_layernorm_(gy_nn_norm_args a); /* name.weight, name.bias [features] */
 gy_t gy_nn_rmsnorm_(gy_nn_norm_args a);   /* name.weight */
 gy_t gy_nn_groupnorm_(gy_nn_norm_args a);
-/* Also buffers name.running_mean, running_var; batch statistics while training, running ones else. */
+/* Also buffers name.running_mean, running_var; batch statistics while training, running ones else. Used several times
+ * in a step (a shared module), each use moves them on. */
 gy_t gy_nn_batchnorm_(gy_nn_norm_args a);
 #define gy_nn_layernorm(m, name, ...) gy_nn_layernorm_((gy_nn_norm_args){GY_HERE, m, name, __VA_ARGS__})
 #define gy_nn_rmsnorm(m, name, ...)   gy_nn_rmsnorm_((gy_nn_norm_args){GY_HERE, m, name, __VA_ARGS__})
 #define gy_nn_groupnorm(m, name, ...) gy_nn_groupnorm_((gy_nn_norm_args){GY_HERE, m, name, __VA_ARGS__})
 #define gy_nn_batchnorm(m, name, ...) gy_nn_batchnorm_((gy_nn_norm_args){GY_HERE, m, name, __VA_ARGS__})
+
+/* x > 0 ? x : w x with one learned slope w, 0.25 at first: name.weight [1] (He et al. 2015, arXiv 1502.01852 eq. 1). */
+gy_t gy_nn_prelu_(gy_site at, gy_mod *m, const char *name, gy_t x);
+#define gy_nn_prelu(m, name, x) gy_nn_prelu_(GY_HERE, m, name, x)
 
 /* name.weight [count, width], normal(0, 1) unless init says otherwise; index i64 -> [..., width] */
 gy_t gy_nn_embedding_(gy_site at, gy_mod *m, const char *name, gy_t index, int64_t count, int64_t width, gy_init init);

@@ -38,6 +38,7 @@ typedef enum gy_init_kind {
     GY_INIT_KAIMING_UNIFORM, /* U(+-sqrt(3) gain / sqrt(fan_in)), gain sqrt(2/(1+a^2)); PyTorch's Linear and
                                 Conv use a = sqrt 5, i.e. U(+-1/sqrt(fan_in)) */
     GY_INIT_XAVIER_UNIFORM,  /* U(+-a sqrt(6 / (fan_in + fan_out))) */
+    GY_INIT_XAVIER_NORMAL,   /* mean 0, standard deviation a sqrt(2 / (fan_in + fan_out)); a 0: 1 */
     GY_INIT_ORTHOGONAL,      /* rows or columns orthonormal, times a */
     GY_INIT_FAN_IN           /* U(+-1/sqrt(a)), a = fan_in: biases of PyTorch's layers */
 } gy_init_kind;
