@@ -59,7 +59,7 @@ static const gy_option options[] = {TEXT(model, "hg (free weights), ghg (Gaussia
                                     INT(lags, 1, 64, "bins of the past that count"),
                                     INT(restarts, 1, 64, "random starts of the free model"),
                                     INT(warm_steps, 1, 1e7, "steps of the free model"),
-                                    INT(steps, 0, 1e7, "steps of the chosen model after it"),
+                                    INT(steps, 1, 1e7, "steps of the chosen model after it"),
                                     INT(e_every, 1, 1e6, "M steps after each E step"),
                                     INT(batch, 0, 1e6, "sequences a step; 0: all"),
                                     INT(train, 1, 1e6, "generated sequences to train on"),
@@ -331,6 +331,13 @@ static gy_t transition(gy_mod *m, const sizes *z, int64_t phase) {
 static void build(gy_build *b) {
     const config *c = b->cfg;
     sizes z = sizes_of(b, 1);
+    if (b->job && b->job->step > 0 && b->job->step <= c->warm_steps) {
+        gy_poison(b->m->g, GY_HERE,
+                  "the run stopped after step %" PRId64 ", before the one-hot model's first (%" PRId64
+                  "): train on with --resume",
+                  b->job->step, c->warm_steps + 1);
+        return;
+    }
     weights w = make_weights(b->m, c, &z, 1, HARD, false);
     gy_t l = emissions(b, &z, &w);                   /* [B, T, 1, S] */
     l = gy_squeeze(l, 2);                            /* [B, T, S] */
