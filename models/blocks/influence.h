@@ -23,7 +23,8 @@ typedef struct gy_influence_args {
     int64_t hops;
 } gy_influence_args;
 /* total [count, hops + 1] = T_h(node). The Jacobian is that of the subgraph within `hops` of a node, exact for models
- * that pass messages at most `hops` times and look no farther otherwise. The subgraphs of all nodes are one graph of
+ * that pass means or sums at most `hops` times (what is weighted by degrees, as in GCN, sees the outermost nodes with
+ * the degrees they have in the subgraph, here as in torch_geometric). The subgraphs of all nodes are one graph of
  * separate parts, so that one backward pass an output serves them all. */
 gy_status gy_total_influence(gy_ctx *ctx, const gy_influence_args *a, double *total) GY_MUST_CHECK;
 
