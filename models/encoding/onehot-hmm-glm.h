@@ -1,5 +1,6 @@
-/* onehot-hmm-glm.h: what the three files of the one-hot HMM-GLM share; of no use outside them. onehot-hmm-glm.c is the
- * paper, onehot-hmm-glm_data.c what it is trained on, onehot-hmm-glm_claim.c what is measured and claimed. */
+/* onehot-hmm-glm.h: what the files of the one-hot HMM-GLM share; of no use outside them. onehot-hmm-glm.c is the
+ * paper, onehot-hmm-glm_data.c what it is trained on, onehot-hmm-glm_em.c how, onehot-hmm-glm_claim.c what is
+ * measured and claimed, onehot-hmm-glm_report.c the charts. */
 #ifndef GY_ENCODING_ONEHOT_HMM_GLM_H
 #define GY_ENCODING_ONEHOT_HMM_GLM_H
 
@@ -59,10 +60,6 @@ typedef struct lab {
 bool gy_ohg_leaks(const char *ablate);
 /* The kernel of the history: phi[k], k = 1 .. lags, at index k - 1. */
 void gy_ohg_kernel(const config *c, double *phi);
-/* Phase 1 takes over from the best restart of phase 0. */
-gy_status gy_ohg_warm_start(gy_job *j) GY_MUST_CHECK;
-/* How sequences are fed to a plan with inputs "counts", "covariates" and "mask". */
-void gy_ohg_feed(const series *d, gy_plan *p, int64_t first, int64_t n);
 /* How weights enter the emissions: a Gumbel-softmax sample, softmax, or one-hot of the likeliest class. */
 typedef enum weights_as { SAMPLED, MEAN, HARD } weights_as;
 /* A graph with output "log_emission" [B, T, R, S] (and "weight" [R, S, N, M]) of phase 0 or 1. */
@@ -70,6 +67,12 @@ gy_status gy_ohg_compile(gy_job *j, int64_t phase, weights_as how, int64_t batch
 /* Names of the states of a phase: "start" or "glm". */
 const char *gy_ohg_scope(int64_t phase);
 gy_state *gy_ohg_state(const gy_job *j, int64_t phase, const char *name);
+
+/* ---- onehot-hmm-glm_em.c ---- */
+
+/* Sequences first .. first + n - 1 into a plan's inputs "counts" and "covariates". */
+void gy_ohg_feed(const series *d, gy_plan *p, int64_t first, int64_t n);
+gy_status gy_ohg_batch(gy_job *j, gy_plan *p, int64_t phase, int64_t step) GY_MUST_CHECK;
 
 /* ---- onehot-hmm-glm_data.c ---- */
 
@@ -82,6 +85,9 @@ double gy_ohg_log_probability(const config *c, double y, double logit);
 
 gy_status gy_ohg_evaluate(gy_job *j, gy_metrics *out) GY_MUST_CHECK;
 gy_status gy_ohg_claim(gy_job *j, gy_claim *out) GY_MUST_CHECK;
+
+/* ---- onehot-hmm-glm_report.c ---- */
+
 gy_status gy_ohg_panels(gy_job *j, void *report) GY_MUST_CHECK; /* report: gy_report */
 
 #endif

@@ -1,8 +1,7 @@
-/* One-hot HMM-GLM, third part: what is measured and claimed. Held-out log-likelihood a bin, states, and the signed
- * graph against the truth of the generated world; then the charts of the report. The model is in onehot-hmm-glm.c. */
+/* One-hot HMM-GLM, fourth part: what is measured and claimed. Held-out log-likelihood a bin, states, and the signed
+ * graph against the truth of the generated world. The model is in onehot-hmm-glm.c. */
 #include "onehot-hmm-glm.h"
 #include "../../core/linalg/linalg.h"
-#include "../blocks/panels.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -171,12 +170,12 @@ static double prior_agreement(const gy_job *j) {
 /* ---- jobs of their own ---- */
 
 /* A job on the same data with another configuration, trained. `from`: phase 0 is taken from it, not trained again. */
-static gy_status train_other(const gy_job *j, const config *c, const gy_job *from, gy_job *out) {
+static gy_status train_other(const gy_job *j, const config *c, const gy_job *from, const char *ablate, gy_job *out) {
     gy_status e = gy_job_init(out, j->ctx, j->def, j->config_name, NULL, 0);
     if (e != GY_OK) return e;
     memcpy(out->cfg, c, sizeof *c);
     out->seed = j->seed;
-    out->ablate = j->ablate;
+    out->ablate = ablate;
     out->data_path = j->data_path;
     e = gy_job_open(out);
     for (int64_t i = 0; from && e == GY_OK && i < gy_store_count(from->store); i++) {
@@ -199,7 +198,7 @@ static gy_status single_state(const gy_job *j, double *log_likelihood) {
     c.states = c.restarts = 1;
     c.warm_steps += c.steps;
     c.steps = 0;
-    gy_status e = train_other(j, &c, NULL, &one);
+    gy_status e = train_other(j, &c, NULL, j->ablate, &one);
     if (e == GY_OK) e = measure(&one, 0, &r);
     *log_likelihood = r.log_likelihood;
     result_free(j->ctx, &r);
@@ -220,7 +219,7 @@ gy_status gy_ohg_evaluate(gy_job *j, gy_metrics *out) {
     if (e != GY_OK) return e;
     snprintf(free_model.model, sizeof free_model.model, "hg");
     if (phase) {
-        e = train_other(j, &free_model, j, &other);
+        e = train_other(j, &free_model, j, j->ablate, &other);
         if (e == GY_OK) e = measure(&other, 1, &base);
     } else
         e = measure(j, 0, &base);
@@ -261,195 +260,83 @@ gy_status gy_ohg_evaluate(gy_job *j, gy_metrics *out) {
 
 /* ---- the claim ---- */
 
+/* What was measured, one-hot model unless said:
+ *
+ *     seed                                   0       1       2       3       4       5
+ *     log-likelihood                   -10.476 -10.316 -10.330  -9.967 -10.126 -10.352
+ *       free weights, same steps       -10.519 -10.365 -10.385 -10.010 -10.152 -10.401
+ *       Gaussian prior                 -10.534 -10.366 -10.380 -10.008 -10.166 -10.395
+ *       generator's own parameters     -10.448 -10.295 -10.308  -9.925 -10.077 -10.320
+ *       without prior                  -10.484 -10.326 -10.344  -9.980 -10.127
+ *       leak                           -10.915 -10.687 -10.747 -10.483 -10.548
+ *       cold                           -11.029 -10.578 -10.744 -10.352 -10.469
+ *     F1 of signed edges                 0.844   0.884   0.864   0.833   0.857   0.819
+ *       free weights beyond 0.25         0.614   0.611   0.621   0.636   0.687   0.546
+ *       free, at its best threshold      0.877   0.954   0.822   0.916   0.956   0.909
+ *       without prior                    0.768   0.760   0.768   0.750   0.829   0.738
+ *       leak                             0.487   0.194   0.272   0.322   0.241
+ *       cold                             0.196   0.447   0.321   0.365   0.400
+ *     RMSE of weights                    0.239   0.168   0.466   0.285   0.226   0.221
+ *       free weights                     0.331   0.255   0.621   0.425   0.302   0.346
+ *     state accuracy, 0.95 asked         0.973   0.965   0.980   0.983   0.982   0.971
+ *     prior agreement, 0.70 asked        0.818   0.886   0.864   0.856   0.811   0.902
+ *
+ * The one-hot model needs no threshold to say which edges exist. Whoever knew the best threshold for the free weights,
+ * which takes the truth to find, would get as good a graph out of them: so the likelihood and the error of the weights
+ * are what the claim rests on, beside the card's two conditions on F1. Most of the gain is the one-hot form itself; the
+ * shared prior adds to it on every seed, and must. */
+static const double GAIN = 0.01, ERROR_RATIO = 0.9;
+
 gy_status gy_ohg_claim(gy_job *j, gy_claim *out) {
-    config c = *(const config *)j->cfg, hg, ghg;
-    gy_job free_job = {0}, gauss_job = {0};
-    result ohg, base, gauss;
-    double f1, f1_free, rmse, rmse_free, f1_best, best, agree;
-    if (strcmp(c.model, "ohg") != 0 || c.covariates || j->data_path)
+    enum { FREE, GAUSS, NO_PRIOR, OTHERS };
+    static const char *const model[OTHERS] = {"hg", "ghg", "ohg"};
+    const config *c = j->cfg;
+    gy_job other[OTHERS] = {{0}};
+    result ohg = {0}, r[OTHERS] = {{0}};
+    double f1, rmse, f1_of[OTHERS], rmse_of[OTHERS], best = 0;
+    if (strcmp(c->model, "ohg") != 0 || c->covariates || j->data_path)
         return gy_fail(j->ctx, GY_ERR_USAGE, "onehot-hmm-glm: the claim is about generated spikes and model=ohg");
-    hg = ghg = c;
-    snprintf(hg.model, sizeof hg.model, "hg");
-    snprintf(ghg.model, sizeof ghg.model, "ghg");
     gy_status e = gy_job_open(j);
     if (e == GY_OK) e = gy_job_train(j);
-    if (e == GY_OK) e = train_other(j, &hg, j, &free_job);
-    if (e == GY_OK) e = train_other(j, &ghg, j, &gauss_job);
     if (e == GY_OK) e = measure(j, 1, &ohg);
-    if (e != GY_OK) goto end;
-    e = measure(&free_job, 1, &base);
-    if (e == GY_OK) e = measure(&gauss_job, 1, &gauss);
     if (e == GY_OK) e = oracle(j, &best);
-    if (e != GY_OK) goto end;
-    graph_errors(j, &ohg, 0, &f1, &rmse);
-    graph_errors(j, &base, 0.25, &f1_free, &rmse_free);
-    f1_best = best_f1(j, &base);
-    agree = prior_agreement(j);
-    gy_metric_add(&out->details, "F1 one-hot", f1, 0, "");
-    gy_metric_add(&out->details, "F1 free, |w| > 0.25", f1_free, 0, "");
-    gy_metric_add(&out->details, "F1 free, best threshold", f1_best, 0, "");
-    gy_metric_add(&out->details, "log-likelihood one-hot", ohg.log_likelihood, NAN, "nat/bin");
-    gy_metric_add(&out->details, "log-likelihood free", base.log_likelihood, NAN, "nat/bin");
-    gy_metric_add(&out->details, "log-likelihood Gaussian", gauss.log_likelihood, NAN, "nat/bin");
-    gy_metric_add(&out->details, "log-likelihood oracle", best, NAN, "nat/bin");
-    gy_metric_add(&out->details, "state accuracy one-hot", ohg.state_accuracy, 1.0 / (double)c.states, "");
-    gy_metric_add(&out->details, "state accuracy free", base.state_accuracy, 1.0 / (double)c.states, "");
-    gy_metric_add(&out->details, "prior agreement", agree, NAN, "");
-    gy_metric_add(&out->details, "weight RMSE one-hot", rmse, NAN, "");
-    gy_metric_add(&out->details, "weight RMSE free", rmse_free, NAN, "");
-    out->metric = "F1 of signed edges";
-    out->value = f1;
-    out->baseline = f1_free;
-    out->threshold = fmax(0.74, f1_free + 0.08);
-    out->chance = 0;
-    out->pass = f1 >= 0.74 && f1 >= f1_free + 0.08 && ohg.log_likelihood > base.log_likelihood &&
-                ohg.log_likelihood < best && ohg.state_accuracy >= 0.95 && agree >= 0.7;
+    for (int i = 0; e == GY_OK && i < OTHERS; i++) {
+        config one = *c;
+        snprintf(one.model, sizeof one.model, "%s", model[i]);
+        e = train_other(j, &one, j, i == NO_PRIOR && !j->ablate ? "prior" : j->ablate, &other[i]);
+        if (e == GY_OK) e = measure(&other[i], 1, &r[i]);
+        if (e == GY_OK) graph_errors(j, &r[i], i == NO_PRIOR ? 0 : 0.25, &f1_of[i], &rmse_of[i]);
+    }
+    if (e == GY_OK) {
+        graph_errors(j, &ohg, 0, &f1, &rmse);
+        double agree = prior_agreement(j), guess = 1.0 / (double)c->states, base = r[FREE].log_likelihood;
+        gy_metric_add(&out->details, "log-likelihood one-hot", ohg.log_likelihood, NAN, "nat/bin");
+        gy_metric_add(&out->details, "log-likelihood free", base, NAN, "nat/bin");
+        gy_metric_add(&out->details, "log-likelihood Gaussian", r[GAUSS].log_likelihood, NAN, "nat/bin");
+        gy_metric_add(&out->details, "log-likelihood without prior", r[NO_PRIOR].log_likelihood, NAN, "nat/bin");
+        gy_metric_add(&out->details, "log-likelihood oracle", best, NAN, "nat/bin");
+        gy_metric_add(&out->details, "F1 one-hot", f1, 0, "");
+        gy_metric_add(&out->details, "F1 free, |w| > 0.25", f1_of[FREE], 0, "");
+        gy_metric_add(&out->details, "F1 free, best threshold", best_f1(j, &r[FREE]), 0, "");
+        gy_metric_add(&out->details, "F1 without prior", f1_of[NO_PRIOR], 0, "");
+        gy_metric_add(&out->details, "weight RMSE one-hot", rmse, NAN, "");
+        gy_metric_add(&out->details, "weight RMSE free", rmse_of[FREE], NAN, "");
+        gy_metric_add(&out->details, "state accuracy one-hot", ohg.state_accuracy, guess, "");
+        gy_metric_add(&out->details, "state accuracy free", r[FREE].state_accuracy, guess, "");
+        gy_metric_add(&out->details, "prior agreement", agree, NAN, "");
+        out->metric = "held-out log-likelihood a bin";
+        out->value = ohg.log_likelihood;
+        out->baseline = base;
+        out->threshold = base + GAIN;
+        out->chance = NAN;
+        out->pass = ohg.log_likelihood >= base + GAIN && ohg.log_likelihood < best &&
+                    rmse <= ERROR_RATIO * rmse_of[FREE] && f1 >= 0.74 && f1 >= f1_of[FREE] + 0.08 &&
+                    f1 > f1_of[NO_PRIOR] && ohg.state_accuracy >= 0.95 && agree >= 0.7;
+    }
     result_free(j->ctx, &ohg);
-    result_free(j->ctx, &base);
-    result_free(j->ctx, &gauss);
-end:
-    gy_job_free(&free_job);
-    gy_job_free(&gauss_job);
-    return e;
-}
-
-/* ---- the report ---- */
-
-static gy_figure_head head(const gy_job *j, const char *title, const char *caption, const char *alt, int64_t n,
-                           const char *n_of, char command[160]) {
-    snprintf(command, 160, "gyrus train %s --config %s --seed %" PRIu64 "%s%.60s", j->def->slug, j->config_name,
-             j->seed, j->data_path ? " --data " : "", j->data_path ? j->data_path : "");
-    return (gy_figure_head){.title = title,
-                            .caption = caption,
-                            .alt = alt,
-                            .command = command,
-                            .n = n,
-                            .n_of = n_of,
-                            .chance = gy_no_chance(),
-                            .side = GY_SIDE_NONE};
-}
-
-/* One matrix [rows, M] of weights as a picture in `panel`. */
-static gy_status weight_map(const gy_job *j, gy_report *report, const char *panel, const char *title, int64_t rows,
-                            const char *const *row_names, const char *row_label, const double *w) {
-    const series *d = &((const lab *)j->data)->data;
-    char command[160];
-    gy_figure f;
-    gy_heatmap map = {.head =
-                          head(j, title,
-                               "Each row is driven by the columns: blue lowers, orange raises the rate (or the odds of "
-                               "answer 1), white does nothing.",
-                               "Matrix of signed weights", rows * d->covariates, "weights", command),
-                      .values = w,
-                      .rows = rows,
-                      .cols = d->covariates,
-                      .row_names = row_names,
-                      .col_names = d->covariate && d->input_name[0] ? d->input_name : NULL,
-                      .row_label = row_label,
-                      .col_label = d->covariate ? "covariate" : "from neuron",
-                      .value = {.label = "weight", .unit = GY_NO_UNIT},
-                      .decimals = 1,
-                      .map = GY_MAP_DIVERGING};
-    gy_status e = gy_figure_heatmap(j->ctx, &map, &f);
-    if (e == GY_OK) e = gy_report_figure(report, panel, &f);
-    if (e == GY_OK) gy_figure_free(j->ctx, &f);
-    return e;
-}
-
-/* The inferred graph of each state and, where it is known, the true one beside it. */
-static gy_status graph_panels(const gy_job *j, gy_report *report) {
-    const lab *d = j->data;
-    int64_t s = ((const config *)j->cfg)->states, n = d->data.outputs, each = n * d->data.covariates;
-    gy_status e = GY_OK;
-    if (n == 1) {
-        char name[MAX_STATES][16];
-        const char *names[MAX_STATES];
-        for (int64_t i = 0; i < s; i++) {
-            snprintf(name[i], sizeof name[i], "state %" PRId64, i + 1);
-            names[i] = name[i];
-        }
-        gy_report_plan(report, "weights", "what each covariate does in each state");
-        return weight_map(j, report, "weights", "What counts in which state", s, names, "state", d->found.weight);
+    for (int i = 0; i < OTHERS; i++) {
+        result_free(j->ctx, &r[i]);
+        gy_job_free(&other[i]);
     }
-    for (int64_t i = 0; e == GY_OK && i < s; i++) {
-        char panel[32], title[64];
-        snprintf(panel, sizeof panel, "graph %" PRId64, i + 1);
-        snprintf(title, sizeof title, "State %" PRId64 ": the graph as inferred", i + 1);
-        gy_report_plan(report, panel, "who drives whom in this state");
-        e = weight_map(j, report, panel, title, n, NULL, "to neuron", d->found.weight + i * each);
-        if (e != GY_OK || !d->true_.weight) continue;
-        snprintf(panel, sizeof panel, "true graph %" PRId64, i + 1);
-        snprintf(title, sizeof title, "State %" PRId64 ": the graph that made the spikes", i + 1);
-        gy_report_plan(report, panel, "the generator's own weights");
-        e = weight_map(j, report, panel, title, n, NULL, "to neuron", d->true_.weight + d->found.match[i] * each);
-    }
-    return e;
-}
-
-static gy_status state_panel(const gy_job *j, gy_report *report) {
-    const lab *d = j->data;
-    int64_t s = ((const config *)j->cfg)->states, t = d->data.steps[d->data.train];
-    char command[160], name[MAX_STATES][16];
-    gy_series line[MAX_STATES + 1];
-    gy_figure f;
-    double *y = gy_calloc(j->ctx, (size_t)t, (size_t)(s + 1) * sizeof *y);
-    if (!y) return GY_ERR_NOMEM;
-    for (int64_t i = 0; i < s; i++) {
-        snprintf(name[i], sizeof name[i], "state %" PRId64, i + 1);
-        for (int64_t k = 0; k < t; k++) y[i * t + k] = d->found.gamma[k * s + i];
-        line[i] = (gy_series){.name = name[i], .n = t, .y = y + i * t};
-    }
-    for (int64_t k = 0; d->data.state && k < t; k++) /* the probability given to the true state */
-        for (int64_t i = 0; i < s; i++)
-            if (d->found.match[i] == d->data.state[d->data.train * d->data.length + k])
-                y[s * t + k] = d->found.gamma[k * s + i];
-    if (d->data.state) line[s] = (gy_series){.name = "given to the true state", .n = t, .y = y + s * t};
-    gy_line_chart chart = {.head = head(j, "A held-out sequence",
-                                        "The probability of each state, from all of the sequence. One line is near 1 "
-                                        "most of the time when states are well told apart.",
-                                        "Lines: probability of each state against time", t, "bins", command),
-                           .x = {.label = d->data.covariate ? "trial" : "bin", .unit = GY_NO_UNIT},
-                           .y = {.label = "probability", .unit = GY_NO_UNIT, .lo = 0, .hi = 1},
-                           .series = line,
-                           .n_series = s + (d->data.state != NULL)};
-    gy_report_plan(report, "states", "when the model sees the states switch");
-    gy_status e = gy_figure_line(j->ctx, &chart, &f);
-    if (e == GY_OK) e = gy_report_figure(report, "states", &f);
-    if (e == GY_OK) gy_figure_free(j->ctx, &f);
-    gy_free(j->ctx, y);
-    return e;
-}
-
-gy_status gy_ohg_panels(gy_job *j, void *report) {
-    const lab *d = j->data;
-    const findings *f = &d->found;
-    if (!f->done) return GY_OK;
-    bool known = d->data.state != NULL;
-    gy_panel found = {.panel = "prediction",
-                      .title = known ? "How far from the best possible prediction" : "What switching states gain",
-                      .caption = known
-                                     ? "Held-out log-likelihood lost against the generator's own parameters: lower is "
-                                       "better, 0 cannot be passed."
-                                     : "Held-out log-likelihood gained over the same model with one state: higher is "
-                                       "better.",
-                      .alt = "Two bars: the chosen model and free weights",
-                      .label = known ? "lost" : "gained",
-                      .unit = "nat a bin",
-                      .n = d->data.n - d->data.train,
-                      .n_of = "held-out sequences",
-                      .chance = NAN};
-    double to = known ? f->oracle : f->single, sign = known ? 1 : -1;
-    gy_report_plan(report, "prediction", "how well held-out sequences are predicted");
-    gy_report_text(
-        report, "A hidden state switches now and then, and each state has a graph of its own. The one-hot model gives "
-                "every possible connection a kind (inhibitory, none, excitatory) and a strength; the kinds of all "
-                "states lean on one shared prior. Free weights have no kinds: every connection gets some weight.");
-    gy_status e = gy_panel_bars(j, report, &found, 2, (const char *[]){((const config *)j->cfg)->model, "free weights"},
-                                (double[]){sign * (to - f->log_likelihood), sign * (to - f->free)});
-    if (e == GY_OK) e = state_panel(j, report);
-    if (e == GY_OK) e = graph_panels(j, report);
-    gy_report_term(report, "HMM",
-                   "hidden Markov model: a state that cannot be seen and switches by fixed probabilities");
-    gy_report_term(report, "one-hot", "a vector of zeros with a single one: which of several kinds something is");
     return e;
 }

@@ -1,4 +1,4 @@
-/* One-hot HMM-GLM, second part: what it is trained on. A generated world whose graph, prior and states are known; a
+/* One-hot HMM-GLM, third part: what it is trained on. A generated world whose graph, prior and states are known; a
  * table of spike counts, one row a bin and one column a neuron; or a table of two-choice trials. The model is in
  * onehot-hmm-glm.c. */
 #include "onehot-hmm-glm.h"
