@@ -129,9 +129,10 @@ gy_status gy_la_lstsq(gy_ctx *ctx, int64_t m, int64_t n, int64_t r, const double
 gy_status gy_la_pinv(gy_ctx *ctx, int64_t m, int64_t n, const double *a, int64_t lda, double rcond, double *pinv,
                      int64_t ldp) GY_MUST_CHECK;
 
-/* Ridge, logistic regression, PCA, k-means, assignment, correlations; L-BFGS; Fourier transforms. */
+/* Ridge, logistic regression, PCA, k-means, assignment, correlations; L-BFGS; Fourier transforms; Markov chains. */
 #include "classical.h"
 #include "fft.h"
+#include "hmm.h"
 #include "lbfgs.h"
 
 #endif

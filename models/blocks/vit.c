@@ -70,6 +70,11 @@ static gy_t linear(gy_mod *m, const char *name, gy_t x, int64_t out) {
     return gy_nn_linear(m, name, x, out, .init = {GY_INIT_XAVIER_UNIFORM, 1}, .bias_init = {GY_INIT_ZEROS});
 }
 
+/* LayerScale (Touvron et al. 2021, arXiv 2103.17239 eq. 7): x times a learned factor a feature */
+static gy_t scaled(gy_mod *m, const char *name, gy_t x) {
+    return name ? gy_mul(x, gy_param(m, name, GY_S(gy_dim(x, -1)), GY_INIT_ONES)) : x;
+}
+
 gy_t gy_vit_layer_run(gy_mod *m, gy_mod *root, const gy_vit_layer *e, int64_t l, gy_t x) {
     if (gy_is_none(x) || x.id == 0) return x;
     const gy_vit_names *n = e->names;
@@ -87,12 +92,12 @@ gy_t gy_vit_layer_run(gy_mod *m, gy_mod *root, const gy_vit_layer *e, int64_t l,
     gy_t w = gy_param(m, "weight", GY_S(d, d), GY_INIT_XAVIER_UNIFORM, 1);
     h = gy_attend_out(root, l, z, w, true, gy_param(m, "bias", GY_S(d), GY_INIT_ZEROS)); /* [B, T, d] */
     gy_pop(m);
-    x = gy_point(root, "resid_mid", l, gy_add(x, h));
+    x = gy_point(root, "resid_mid", l, gy_add(x, scaled(m, n->scale1, h)));
     h = gy_point(root, "ln2", l, gy_nn_layernorm(m, n->norm2, x, .eps = e->eps)); /* [B, T, d] */
     h = gy_point(root, "mlp_pre", l, linear(m, n->fc1, h, e->inner));             /* [B, T, f] */
     h = gy_point(root, "mlp_act", l, act(e->act, h));
     h = gy_point(root, "mlp_out", l, linear(m, n->fc2, h, d)); /* [B, T, d] */
-    return gy_point(root, "resid_post", l, gy_add(x, h));
+    return gy_point(root, "resid_post", l, gy_add(x, scaled(m, n->scale2, h)));
 }
 
 /* ---- patches and positions ---- */

@@ -8,6 +8,7 @@
 /* How a family of checkpoints calls the parts of a layer. */
 typedef struct gy_vit_names {
     const char *norm1, *q, *k, *v, *out, *norm2, *fc1, *fc2;
+    const char *scale1, *scale2; /* factors of each feature on what attention and MLP add (LayerScale); NULL: none */
 } gy_vit_names;
 extern const gy_vit_names gy_vit_names_hf; /* transformers' ViT: layernorm_before, attention.attention.query, ... */
 
