@@ -52,7 +52,7 @@ void gy_welch_add(gy_welch *w, const float *x, int64_t n, int64_t stride, double
     }
 }
 
-double gy_band_power(const gy_welch *w, const double *psd, double lo, double hi) {
+double gy_welch_band(const gy_welch *w, const double *psd, double lo, double hi) {
     double sum = 0, width = w->rate / (double)w->segment;
     for (int64_t k = 0; k <= w->segment / 2; k++)
         if ((double)k * width >= lo && (double)k * width < hi) sum += psd[k] * width;

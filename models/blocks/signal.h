@@ -25,7 +25,7 @@ void gy_welch_free(gy_welch *w);
  * segments, each with its mean removed, as scipy.signal.welch. n >= segment. */
 void gy_welch_add(gy_welch *w, const float *x, int64_t n, int64_t stride, double *psd);
 /* Sum of psd over the bins with lo <= f < hi, times their width. */
-double gy_band_power(const gy_welch *w, const double *psd, double lo, double hi);
+double gy_welch_band(const gy_welch *w, const double *psd, double lo, double hi);
 
 /* out [n]: Gaussian noise with power proportional to f^-slope between lo and hi Hz (both included) and nothing outside,
  * scaled to unit variance; zeros if no bin lies there. fft: of length n. bins [n/2 + 1], work [gy_rfft_work(fft)]. */

@@ -291,7 +291,7 @@ static gy_status band_powers(gy_job *j, int64_t length, int64_t n, const float *
                 count++;
             }
         for (int64_t b = 0; b < BANDS; b++)
-            power[k * BANDS + b] = count > 0 ? gy_band_power(&w, psd, edge[b], edge[b + 1]) / count : 0;
+            power[k * BANDS + b] = count > 0 ? gy_welch_band(&w, psd, edge[b], edge[b + 1]) / count : 0;
     }
     gy_free(j->ctx, psd);
     gy_welch_free(&w);
