@@ -140,7 +140,7 @@ static gy_step *new_step(gy_plan *p, const gy_node *n, int n_in, int n_out) {
         p->cap_steps = cap;
     }
     gy_step *s = &p->step[p->n_steps];
-    *s = (gy_step){.node = n, .n_in = n_in, .n_out = n_out, .scratch = -1};
+    *s = (gy_step){.node = n, .n_in = n_in, .n_out = n_out, .scratch = -1, .packed = {-1, -1}};
     s->in = gy_arena_alloc(&p->mem, sizeof *s->in * (size_t)(n_in ? n_in : 1));
     s->out = gy_arena_alloc(&p->mem, sizeof *s->out * (size_t)n_out);
     s->k.in = gy_arena_alloc(&p->mem, sizeof *s->k.in * (size_t)(n_in ? n_in : 1));
@@ -223,6 +223,49 @@ static gy_status lower_leaf(lowering *l, const gy_node *n) {
     return GY_OK;
 }
 
+/* Whether a buffer's contents stay the same while the plan runs again and again. */
+static bool settled(const gy_plan *p, const gy_buffer *b) {
+    if (b->kind == GY_BUF_CONST) return true;
+    if (b->kind != GY_BUF_STATE || b->state->kind != GY_PARAM) return false;
+    for (int64_t i = 0; i < p->g->n_assign; i++)
+        if (p->g->assign[i].state == b->state) return false;
+    return true;
+}
+
+/* Has settled inputs kept in the kernel's layout: one copy for all steps that want the same. */
+static gy_status pack_inputs(gy_plan *p, int32_t index) {
+    static char present;
+    gy_step *s = &p->step[index];
+    for (int i = 0; s->kernel->prepack && i < 2 && i < s->n_in; i++) {
+        if (s->in[i].buffer < 0 || !settled(p, &p->buffer[s->in[i].buffer])) continue;
+        size_t bytes = s->kernel->prepack->bytes(&s->k, i);
+        if (!bytes) continue;
+        int32_t at = 0;
+        for (; at < p->n_packed; at++) {
+            const gy_packed *q = &p->packed[at];
+            const gy_step *t = &p->step[q->step];
+            if (q->input == i && q->bytes == bytes && t->kernel == s->kernel && t->node->op == s->node->op &&
+                memcmp(&t->in[i], &s->in[i], sizeof *s->in) == 0 &&
+                memcmp(t->k.attr, s->k.attr, s->node->op->impl->attr_size) == 0)
+                break;
+        }
+        if (at == p->cap_packed) {
+            int32_t cap = at ? 2 * at : 64;
+            gy_packed *more = gy_realloc(p->ctx, p->packed, sizeof *more * (size_t)cap);
+            if (!more) return GY_ERR_NOMEM;
+            p->packed = more;
+            p->cap_packed = cap;
+        }
+        const gy_buffer *b = &p->buffer[s->in[i].buffer];
+        if (at == p->n_packed)
+            p->packed[p->n_packed++] = (gy_packed){
+                .step = index, .input = i, .bytes = bytes, .state = b->kind == GY_BUF_STATE ? b->state : NULL};
+        s->packed[i] = at;
+        s->k.packed[i] = &present;
+    }
+    return GY_OK;
+}
+
 static gy_status lower_node(lowering *l, const gy_node *n) {
     gy_plan *p = l->p;
     gy_status st = GY_OK;
@@ -285,6 +328,8 @@ static gy_status lower_node(lowering *l, const gy_node *n) {
     fill_kargs(p, s);
     s->k.span = kernel->span;
     int32_t index = p->n_steps - 1;
+    st = pack_inputs(p, index);
+    if (st != GY_OK) return st;
     size_t scratch = kernel->scratch ? kernel->scratch(&s->k, gy_pool_threads(s->k.pool)) : 0;
     if (scratch) {
         s->scratch = new_buffer(p, (gy_buffer){.kind = GY_BUF_ARENA, .bytes = (int64_t)scratch});

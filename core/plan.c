@@ -16,6 +16,8 @@ void gy_plan_free(gy_plan *p) {
     gy_free(ctx, p->step);
     gy_free(ctx, p->input);
     gy_free(ctx, p->output);
+    for (int32_t i = 0; i < p->n_packed; i++) gy_free(ctx, p->packed[i].data);
+    gy_free(ctx, p->packed);
     gy_free(ctx, p->arena_block);
     gy_free(ctx, p->input_block);
     gy_arena_free(&p->mem);
@@ -99,8 +101,12 @@ static gy_status allocate(gy_plan *p) {
     p->arena_block = gy_malloc(p->ctx, (size_t)p->arena_bytes);
     p->input_block = gy_calloc(p->ctx, 1, (size_t)p->input_bytes);
     if (!p->arena_block || !p->input_block) return GY_ERR_NOMEM;
+    for (int32_t i = 0; i < p->n_packed; i++)
+        if (!(p->packed[i].data = gy_malloc(p->ctx, p->packed[i].bytes))) return GY_ERR_NOMEM;
     for (int32_t s = 0; s < p->n_steps; s++) {
         gy_step *st = &p->step[s];
+        for (int i = 0; i < 2; i++)
+            if (st->packed[i] >= 0) st->k.packed[i] = p->packed[st->packed[i]].data;
         for (int i = 0; i < st->n_in; i++) st->k.in[i].data = address(p, &st->in[i]);
         for (int i = 0; i < st->n_out; i++) st->k.out[i].data = address(p, &st->out[i]);
         if (st->scratch >= 0) st->k.scratch = p->arena_block + p->buffer[st->scratch].offset;
@@ -198,8 +204,21 @@ static double now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+static void pack_changed(gy_plan *p) {
+    for (int32_t i = 0; i < p->n_packed; i++) {
+        gy_packed *q = &p->packed[i];
+        if (q->made && (!q->state || q->version == q->state->version)) continue;
+        const gy_step *s = &p->step[q->step];
+        s->kernel->prepack->pack(&s->k, q->input, q->data);
+        if (q->state) q->version = q->state->version;
+        q->made = true;
+    }
+}
+
 gy_status gy_plan_run(gy_plan *p) {
     if (p->args.dry) return gy_fail(p->ctx, GY_ERR_USAGE, "a dry plan cannot run");
+    pack_changed(p);
+    for (int64_t i = 0; i < p->g->n_assign; i++) gy_state_touch(p->g->assign[i].state);
     for (int32_t i = 0; i < p->n_steps; i++) {
         gy_step *s = &p->step[i];
         double t0 = p->profile ? now() : 0;
@@ -244,6 +263,7 @@ gy_plan_info gy_plan_report(const gy_plan *p) {
         if (p->buffer[i].kind == GY_BUF_STATE && !again)
             r.state_bytes += (int64_t)gy_tensor_bytes(&p->buffer[i].state->value);
     }
+    for (int32_t i = 0; i < p->n_packed; i++) r.packed_bytes += (int64_t)p->packed[i].bytes;
     for (int32_t i = 0; i < p->n_steps; i++) {
         r.flops += p->step[i].cost.flops;
         r.bytes += p->step[i].cost.bytes;

@@ -80,6 +80,7 @@ typedef struct gy_plan_info {
     int64_t lower_bound; /* largest sum of bytes alive at one step: no layout can do with less */
     int64_t sum_bytes;   /* of all buffers: what no sharing would need */
     int64_t const_bytes, input_bytes, state_bytes;
+    int64_t packed_bytes; /* copies of parameters in the layouts of kernels (kernels/kernel.h) */
     double flops, bytes;
 } gy_plan_info;
 gy_plan_info gy_plan_report(const gy_plan *p);

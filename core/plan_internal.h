@@ -32,12 +32,23 @@ typedef struct gy_place {
     int64_t stride[GY_MAX_RANK];
 } gy_place;
 
+/* An input in its kernel's own layout, for as long as the plan lives. */
+typedef struct gy_packed {
+    int32_t step, input; /* the first step that reads it */
+    size_t bytes;
+    void *data;
+    const gy_state *state; /* NULL: a constant */
+    uint64_t version;      /* of the state when it was packed */
+    bool made;
+} gy_packed;
+
 typedef struct gy_step {
     const gy_node *node;
     const gy_kernel *kernel;
     gy_place *in, *out; /* n_in, n_out; an absent input has buffer -1 */
     int32_t n_in, n_out;
-    int32_t scratch; /* buffer, -1: none */
+    int32_t scratch;   /* buffer, -1: none */
+    int32_t packed[2]; /* of inputs 0 and 1; -1: none */
     gy_kargs k;
     gy_cost cost;
     double seconds;
@@ -60,6 +71,8 @@ struct gy_plan {
     int32_t n_buffers, cap_buffers;
     gy_step *step;
     int32_t n_steps, cap_steps;
+    gy_packed *packed;
+    int32_t n_packed, cap_packed;
     gy_named_place *input, *output;
     int64_t n_input, n_output;
     char *arena_block, *input_block;

@@ -113,8 +113,13 @@ static void orthogonal(gy_tensor *t, gy_rng *r, double gain) {
     for (int64_t i = 0; i < n; i++) gy_tensor_set(t, i, gain * gy_tensor_get(t, i));
 }
 
+void gy_state_touch(gy_state *st) {
+    st->version++;
+}
+
 void gy_state_reset(gy_state *st, gy_init init, uint64_t seed) {
     gy_tensor *t = &st->value;
+    gy_state_touch(st);
     int64_t n = gy_shape_count(t->shape);
     double a = init.a, bound = 0;
     gy_rng r;

@@ -16,6 +16,7 @@ struct gy_state {
     gy_state_kind kind;
     bool frozen; /* a parameter that the optimizer skips */
     gy_tensor value;
+    uint64_t version; /* moves with every change of the value */
 };
 typedef struct gy_state gy_state;
 
@@ -61,6 +62,8 @@ int64_t gy_store_freeze(gy_store *s, const char *prefix, bool frozen);
 /* A store to evaluate with: copies of s's parameters and buffers, each parameter at its moving average "<param>.ema"
  * where an optimizer keeps one (optim.h). NULL: out of memory. Free with gy_store_free. */
 gy_store *gy_store_averaged(const gy_store *s);
+/* To be called after writing to value.data by hand: plans may keep the value in another layout. */
+void gy_state_touch(gy_state *st);
 /* Draws a state's values anew. */
 void gy_state_reset(gy_state *st, gy_init init, uint64_t seed);
 

@@ -283,7 +283,10 @@ static gy_status load_states(const gy_safetensors *st, gy_job *j) {
         if (s != GY_OK) return s;
         gy_state *state = gy_state_get(j->store, st->entries[i].name, kind_of(st, st->entries[i].name), t.dtype,
                                        t.shape, (gy_init){0}, 0);
-        if (state) memcpy(state->value.data, t.data, gy_tensor_bytes(&t));
+        if (state) {
+            memcpy(state->value.data, t.data, gy_tensor_bytes(&t));
+            gy_state_touch(state);
+        }
         gy_tensor_free(j->ctx, &t);
         if (!state) return gy_error_status(j->ctx);
     }

@@ -144,7 +144,10 @@ static gy_status load_state(gy_ctx *ctx, gy_weights *w, gy_weight_place p, gy_st
     gy_status s = gy_weights_read(w, p.at, &t);
     if (s != GY_OK) return s;
     s = gy_tensor_cast(ctx, &t, state->value.dtype, &cast);
-    if (s == GY_OK) gy_weight_take(p.rule, &cast, &state->value);
+    if (s == GY_OK) {
+        gy_weight_take(p.rule, &cast, &state->value);
+        gy_state_touch(state);
+    }
     gy_tensor_free(ctx, &cast);
     gy_tensor_free(ctx, &t);
     return s;

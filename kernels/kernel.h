@@ -32,8 +32,18 @@ typedef struct gy_kargs {
     void *scratch; /* 64-byte aligned, of the size that the row's scratch function asked for */
     gy_pool *pool;
     gy_span_fn span;    /* elementwise rows: the span function the plan chose */
+    const void *packed[2]; /* inputs 0 and 1 as the row's prepack left them; NULL: not packed */
     gy_dtype precision; /* the plan's: GY_BF16, or GY_F32 (also GY_DTYPE_DEFAULT); see GY_K_BF16_COMPUTE */
 } gy_kargs;
+
+/* Inputs 0 and 1 of a row, kept in the row's own layout from run to run where the plan sees that they do not change:
+ * parameters that it never assigns, constants. The plan makes the copy at its first run, again when the state's version
+ * moves, and hands it over as k->packed; steps of the same row, operand and attribute share one. A row gives the same
+ * bits with and without. */
+typedef struct gy_prepack {
+    size_t (*bytes)(const gy_kargs *k, int i); /* of input i so laid out; 0: it stays as it is */
+    void (*pack)(const gy_kargs *k, int i, void *dst);
+} gy_prepack;
 
 typedef void (*gy_kernel_fn)(const gy_kargs *k);
 
@@ -71,7 +81,8 @@ typedef struct gy_kernel {
     bool (*supports)(const gy_kargs *k);
     /* NULL or bytes of scratch for the operands and `threads` workers. */
     size_t (*scratch)(const gy_kargs *k, int threads);
-    const char *name; /* "matmul_avx512" */
+    const gy_prepack *prepack; /* NULL: none */
+    const char *name;          /* "matmul_avx512" */
 } gy_kernel;
 
 /* All rows, best tier first for each operator. */

@@ -14,9 +14,13 @@
 #define GY_X86_SPAN(op, tier, dtype, f) GY_SPAN(op, tier, dtype, f)
 #define GY_X86_KERNEL(op, tier, dtype, flags, f, supports, scratch)                                                    \
     GY_KERNEL(op, tier, dtype, flags, f, supports, scratch)
+#define GY_X86_PACKING(op, tier, dtype, flags, f, supports, scratch, packs)                                            \
+    GY_KERNEL(op, tier, dtype, flags, f, supports, scratch)                                                            \
+    extern const gy_prepack packs;
 #else
 #define GY_X86_SPAN(op, tier, dtype, f)
 #define GY_X86_KERNEL(op, tier, dtype, flags, f, supports, scratch)
+#define GY_X86_PACKING(op, tier, dtype, flags, f, supports, scratch, packs)
 #endif
 #define GY_SUPPORTS(f) bool f(const gy_kargs *k);
 #define GY_SCRATCH(f)  size_t f(const gy_kargs *k, int threads);
@@ -27,13 +31,18 @@
 #undef GY_REF
 #undef GY_SUPPORTS
 #undef GY_SCRATCH
+#ifdef GY_X86
+#undef GY_X86_PACKING
+#define GY_X86_PACKING(op, tier, type, flags, f, supports, scratch, packs)                                             \
+    {GY_OP_##op, GY_ISA_##tier, GY_##type, flags, f, NULL, supports, scratch, &packs, #f},
+#endif
 
 #define NONE NULL
 #define GY_SUPPORTS(f)
 #define GY_SCRATCH(f)
-#define GY_SPAN(op, tier, type, f) {GY_OP_##op, GY_ISA_##tier, GY_##type, GY_K_STRIDED, NULL, f, NULL, NULL, #f},
+#define GY_SPAN(op, tier, type, f) {GY_OP_##op, GY_ISA_##tier, GY_##type, GY_K_STRIDED, NULL, f, NULL, NULL, NULL, #f},
 #define GY_KERNEL(op, tier, type, flags, f, supports, scratch)                                                         \
-    {GY_OP_##op, GY_ISA_##tier, GY_##type, flags, f, NULL, supports, scratch, #f},
+    {GY_OP_##op, GY_ISA_##tier, GY_##type, flags, f, NULL, supports, scratch, NULL, #f},
 #define GY_REF_SPAN(op) GY_SPAN(op, REF, F32, ref_##op##_f32) GY_SPAN(op, REF, F64, ref_##op##_f64)
 #define GY_REF(op, flags, supports, scratch)                                                                           \
     GY_KERNEL(op, REF, F32, flags, ref_##op##_f32, supports, scratch)                                                  \

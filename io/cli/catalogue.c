@@ -212,7 +212,8 @@ static int show(gy_ctx *ctx, const cli_args *a, gy_job *j, facts *f) {
     if (d->objective && plan_dry(ctx, j, f, true, &f->train, &f->train_plan) != GY_OK) return cli_fail(ctx, a);
     if (d->objective) parameters = gy_store_parameters(f->store);
     gy_plan_info fwd = gy_plan_report(f->infer_plan), step = f->train_plan ? gy_plan_report(f->train_plan) : fwd;
-    double peak = (double)(step.arena_bytes + step.const_bytes + step.input_bytes + step.state_bytes);
+    double peak =
+        (double)(step.arena_bytes + step.const_bytes + step.input_bytes + step.state_bytes + step.packed_bytes);
     if (cli_has(a, "--json")) {
         gy_json_writer w;
         gy_json_start(ctx, &w, false);

@@ -114,6 +114,7 @@ static int print_json(gy_ctx *ctx, const cli_args *a, const gy_job *j, const gy_
     gy_json_put_real(&w, "flops", r.flops);
     gy_json_put_real(&w, "bytes", r.bytes);
     gy_json_put_int(&w, "arena_bytes", r.arena_bytes);
+    gy_json_put_int(&w, "packed_bytes", r.packed_bytes);
     gy_json_open_array(&w, "equations");
     for (const char *const *e = d->equations; e && *e; e++) gy_json_put_string(&w, NULL, *e);
     gy_json_close(&w);

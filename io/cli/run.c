@@ -214,8 +214,9 @@ static gy_status describe(gy_ctx *ctx, gy_job *j, gy_graph *g, const char *const
     printf("model    %s, configuration %s\n", j->def->slug, j->config_name);
     print_values("input", g->input, g->n_input);
     print_values("output", g->output, g->n_output);
-    printf("memory   %s\n",
-           cli_bytes_text((double)(r.arena_bytes + r.const_bytes + r.input_bytes + r.state_bytes), t1));
+    printf(
+        "memory   %s\n",
+        cli_bytes_text((double)(r.arena_bytes + r.const_bytes + r.input_bytes + r.state_bytes + r.packed_bytes), t1));
     printf("work     %s\n", cli_count_text(r.flops, "FLOP", t1));
     gy_plan_free(p);
     return GY_OK;

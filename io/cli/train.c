@@ -123,7 +123,7 @@ static int dry_run(gy_ctx *ctx, const cli_args *a, gy_job *j, const char *dir) {
         gy_compiled c;
         if (gy_job_compile_phase(j, i, true, &c) != GY_OK) return cli_fail(ctx, a);
         gy_plan_info r = gy_plan_report(c.plan);
-        bytes += (double)(r.arena_bytes + r.const_bytes + r.input_bytes);
+        bytes += (double)(r.arena_bytes + r.const_bytes + r.input_bytes + r.packed_bytes);
         if (i == 0) bytes += (double)r.state_bytes;
         flops += r.flops;
         gy_compiled_free(&c);

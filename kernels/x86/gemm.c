@@ -25,7 +25,7 @@
 #ifndef GY_GEMM_ONCE
 #define GY_GEMM_ONCE
 
-enum { KC = GY_KC, MC = 8 * GY_MR, NB = 1024, DIRECT_ROWS = 64, ENOUGH = 16 /* tiles */ };
+enum { KC = GY_KC, MC = 8 * GY_MR, NB = 1024, DIRECT_ROWS = 64, FEW_ROWS = 256, ENOUGH = 16 /* tiles */ };
 
 static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
@@ -189,7 +189,8 @@ static int64_t NAME(share)(int64_t n, int64_t most, int64_t unit) {
 }
 
 static plan NAME(plan_of)(int64_t m, int64_t n, int64_t k) {
-    const int64_t packed = (int64_t)(16 << 20) / (int64_t)sizeof(P); /* elements of B packed at once */
+    /* elements of B packed at once: with few rows to serve, what was packed is used while it is in the cache */
+    const int64_t packed = (int64_t)(m <= FEW_ROWS ? 1 << 20 : 16 << 20) / (int64_t)sizeof(P);
     plan p = {.nc = NAME(share)(n, 16384 / (int64_t)sizeof(P), 2 * LANES), .splits = 1};
     int64_t group = packed / up(p.nc, 2 * LANES) / KC * KC;
     p.kg = least(k, NAME(share)(k, group < KC ? KC : group, KC));

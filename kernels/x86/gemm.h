@@ -70,6 +70,17 @@ void GY_ISAFN(gy_pack_strided_f64)(const void *source, int64_t r0, int64_t n, in
 void GY_ISAFN(gy_pack_rounded_f32)(const void *source, int64_t r0, int64_t n, int64_t p0, int64_t depth, int64_t width,
                                    float *dst);
 
+/* A matrix for gy_gemm_bf16: of f32 elements, rounded to nearest even, or of bf16. */
+typedef struct gy_pairs {
+    const void *data;
+    int64_t line, depth; /* strides in elements */
+    int64_t depths;      /* how many there are: behind an odd last one stands a zero */
+} gy_pairs;
+void gy_pack_pairs_f32_avx512bf16(const void *source, int64_t r0, int64_t n, int64_t p0, int64_t pairs, int64_t width,
+                                  uint32_t *dst);
+void gy_pack_pairs_bf16_avx512bf16(const void *source, int64_t r0, int64_t n, int64_t p0, int64_t pairs, int64_t width,
+                                   uint32_t *dst);
+
 /* C += A B (or C = A B if `first`) on mr x n, n <= 2 vectors: `a` is a panel mr wide, row p of B is at b + p * ldb and
  * whole vectors of it are read. Index: [mr - 1][number of vectors - 1], or [mr - 1][2] for n <= half a vector (of which
  * half a vector is read). */

@@ -41,7 +41,7 @@ static void NAME(pack_depth_adjacent)(const T *src, int64_t line, int64_t n, int
             if (np == LANES)
                 for (int i = 0; i < LANES; i++) {
                     b[i] = i < lines ? OP(load)(s + i * line) : OP(zero)();
-                    __builtin_prefetch(s + i * line + TYPE(AHEAD));
+                    __builtin_prefetch(s + i * line + TYPE(AHEAD), 0, 2);
                 }
             else
                 for (int i = 0; i < LANES; i++) b[i] = i < lines ? OP(loadn)(s + i * line, np) : OP(zero)();

@@ -9,6 +9,11 @@
 #include "gemm.h"
 #include "types.h"
 
+#ifndef GY_UKR_ONCE
+#define GY_UKR_ONCE
+enum { AHEAD = 16 }; /* depths: about the way to main memory */
+#endif
+
 #ifdef T
 
 GY_INLINE void NAME(ukr)(const int mr, const int nv, int64_t depth, const T *a, const T *b, int64_t ldb, T *c,
@@ -24,6 +29,8 @@ GY_INLINE void NAME(ukr)(const int mr, const int nv, int64_t depth, const T *a, 
     for (int i = 0; i < mr; i++) acc[i][0] = acc[i][1] = OP(zero)();
     for (int64_t p = 0; p < depth; p++) {
         V b0 = OP(load)(b), b1 = nv > 1 ? OP(load)(b + LANES) : OP(zero)();
+        __builtin_prefetch(b + AHEAD * ldb); /* the hardware's own fetching stops at each page */
+        if (nv > 1) __builtin_prefetch(b + AHEAD * ldb + LANES);
 #pragma GCC unroll 16
         for (int i = 0; i < mr; i++) {
             V ai = OP(set)(a[i]);

@@ -1,8 +1,9 @@
-/* The operator matmul: which way a product goes.
+/* The operator matmul: which way a product goes. Weights that do not change are packed once where the driver would pack
+ * them at each run and they serve at most PACK_ROWS rows: above, packing is a small part of the work.
  *
- * - dots: at most 16 lines on one side and depth adjacent in memory on the other (a vector times a layer's weights, a
- *   layer with few outputs). Each line of the long side is read once, straight from where it is, and multiplied with
- *   all of the short side. Bound by memory up to 4 lines.
+ * - dots: at most 4 rows (16 columns) on one side and depth adjacent in memory on the other (a vector times a layer's
+ *   weights, a layer with few outputs). Each line of the long side is read once, straight from where it is, and
+ * multiplied with all of the short side. Bound by memory up to 4 lines.
  * - sums: at most 4 lines on one side and lines adjacent in memory on the other (a vector times a plain matrix). The
  *   long side is read once, in its own order, weighted and added up: a tile is a run of depths, whole lines of up to
  *   SPAN columns, so that memory sees one stream; the tiles' sums are then added in order. Bound by memory.
@@ -24,8 +25,9 @@
 #define GY_MATMUL_ONCE
 
 enum {
-    FEW = 16,                   /* most lines of the short side, for dots */
-    FEWER = 4,                  /* and for sums */
+    FEW = 16,                   /* most columns for dots */
+    FEWER = 4,                  /* most rows for dots, and for sums */
+    PACK_ROWS = 256,            /* most rows for which weights are packed once */
     SPAN = 4096,                /* most columns of a tile of sums, whose sums stay in the first cache */
     PIECE = 65536,              /* elements of a tile of sums, about: 256 KiB */
     STREAM = GY_MR == 6 ? 2 : 4 /* lines of the long side that share a pass */
@@ -78,7 +80,7 @@ static problem problem_of(const gy_kargs *k) {
     }
     double work = (double)p.m * (double)p.n * (double)p.k;
     p.rounded = k->precision == GY_BF16 && a->dtype == GY_F32;
-    bool rows = !p.rounded && few(p.m, p.k) && p.b_depth == 1;
+    bool rows = !p.rounded && p.m <= FEWER && p.b_depth == 1;
     bool cols = !p.rounded && !rows && few(p.n, p.k) && p.a_depth == 1;
     if (p.batch > 1 && (work <= 2e6 || (p.batch >= 32 && work <= 5e8))) {
         p.way = SERIAL;
@@ -343,6 +345,7 @@ static void NAME(item)(const gy_kargs *k, const problem *p, int64_t item, GEMM *
         g->bias = bias->data;
         g->bias_step = bias->stride[0];
     }
+    g->b_packed = k->packed[1];
     if (residual) {
         g->residual = (const T *)residual->data + ores;
         g->residual_row = residual->stride[p->batch_rank];
@@ -370,8 +373,23 @@ size_t NAME(x86_matmul_scratch)(const gy_kargs *k, int threads) {
     }
     case DRIVER: break;
     }
-    return NAME(gy_gemm_scratch)(p.m, p.n, p.k, p.b_col == 1 && !p.rounded, false, threads);
+    return NAME(gy_gemm_scratch)(p.m, p.n, p.k, p.b_col == 1 && !p.rounded, k->packed[1], threads);
 }
+
+static size_t NAME(packed_bytes)(const gy_kargs *k, int i) {
+    problem p = problem_of(k);
+    bool worth = i == 1 && p.way == DRIVER && p.batch == 1 && p.m > 0 && p.m <= PACK_ROWS;
+    return worth ? NAME(gy_gemm_packed)(p.n, p.k) : 0;
+}
+static void NAME(pack_weights)(const gy_kargs *k, int i, void *dst) {
+    (void)i;
+    problem p = problem_of(k);
+    GEMM g;
+    gy_strided a, b;
+    NAME(item)(k, &p, 0, &g, &a, &b);
+    NAME(gy_gemm_prepack)(&g, dst, k->pool);
+}
+const gy_prepack NAME(x86_matmul_prepack) = {NAME(packed_bytes), NAME(pack_weights)};
 
 typedef struct {
     const gy_kargs *k;

@@ -10,6 +10,9 @@
 #define GY_REF(op, flags, supports, scratch)
 #define GY_X86_SPAN(op, tier, dtype, f)                             void f(const gy_span *s);
 #define GY_X86_KERNEL(op, tier, dtype, flags, f, supports, scratch) void f(const gy_kargs *k);
+#define GY_X86_PACKING(op, tier, dtype, flags, f, supports, scratch, packs)                                            \
+    void f(const gy_kargs *k);                                                                                         \
+    extern const gy_prepack packs;
 #define GY_SUPPORTS(f)                                              bool f(const gy_kargs *k);
 #define GY_SCRATCH(f)                                               size_t f(const gy_kargs *k, int threads);
 #include "../kernels.def"
@@ -19,6 +22,7 @@
 #undef GY_REF
 #undef GY_X86_SPAN
 #undef GY_X86_KERNEL
+#undef GY_X86_PACKING
 #undef GY_SUPPORTS
 #undef GY_SCRATCH
 

@@ -139,6 +139,7 @@ static gy_t sine_table(gy_mod *m, const char *name, int64_t grid, int64_t width)
     }
     if (st != GY_OK) return gy_poison(m->g, GY_HERE, "%s", gy_error(ctx));
     memcpy(s->value.data, cast.data, gy_tensor_bytes(&cast));
+    gy_state_touch(s);
     gy_tensor_free(ctx, &cast);
     return x;
 }

@@ -151,7 +151,9 @@ static gy_status adapted(const gy_job *j, const gy_job *trained, const config *b
         gy_state *to =
             gy_state_get(k.store, from->name, GY_PARAM, from->value.dtype, from->value.shape, (gy_init){0}, 0);
         if (!to) s = gy_error_status(j->ctx);
-        if (to) memcpy(to->value.data, from->value.data, gy_tensor_bytes(&from->value));
+        if (!to) continue;
+        memcpy(to->value.data, from->value.data, gy_tensor_bytes(&from->value));
+        gy_state_touch(to);
     }
     k.step = c.steps; /* joint training is done */
     if (s == GY_OK) s = gy_job_train(&k);

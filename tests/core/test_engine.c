@@ -445,6 +445,75 @@ static void every_failed_allocation_ends_in_a_message_and_no_leak(void **state) 
     }
 }
 
+/* ---- weights packed once ---- */
+
+/* y = x W (or x W^T), W a parameter or an input with the same values. */
+static gy_plan *product_plan(gy_ctx *ctx, gy_graph **g, gy_state *w, int64_t m, bool trans, gy_dtype precision) {
+    *g = gy_graph_new(ctx);
+    int64_t k = w->value.shape.dim[trans ? 1 : 0];
+    gy_t x = gy_input(*g, "x", GY_F32, GY_S(m, k)), own = gy_input(*g, "w", GY_F32, w->value.shape);
+    gy_output(gy_matmul(x, gy_read(*g, w), .trans_b = trans), "state");
+    gy_output(gy_matmul(x, own, .trans_b = trans), "input");
+    gy_plan *p = gy_compile(*g, (gy_plan_args){.precision = precision});
+    if (!p) fail_msg("%s", gy_error(ctx));
+    float *v = gy_plan_input(p, "x");
+    for (int64_t i = 0; i < m * k; i++) v[i] = (float)sin((double)i);
+    return p;
+}
+static void expect_equal_products(gy_ctx *ctx, gy_plan *p, const gy_state *w) {
+    memcpy(gy_plan_input(p, "w"), w->value.data, gy_tensor_bytes(&w->value));
+    assert_ok(ctx, gy_plan_run(p));
+    gy_tensor a = gy_plan_output(p, "state"), b = gy_plan_output(p, "input");
+    assert_memory_equal(a.data, b.data, gy_tensor_bytes(&a));
+}
+
+static void packed_weights_give_the_bits_of_unpacked_ones_and_follow_their_changes(void **state) {
+    static const int64_t rows[] = {1, 3, 7, 16, 65, 200};
+    gy_ctx *ctx = *state;
+    bool any = false;
+    for (int v = 0; v < 24; v++) {
+        gy_dtype precision = v < 12 ? GY_F32 : GY_BF16;
+        bool trans = v & 1;
+        gy_store *store = gy_store_new(ctx);
+        gy_state *w = gy_state_get(store, "w", GY_PARAM, GY_F32, trans ? GY_S(300, 611) : GY_S(611, 300),
+                                   (gy_init){GY_INIT_NORMAL, 1}, 1);
+        gy_graph *g, *change = gy_graph_new(ctx);
+        gy_plan *p = product_plan(ctx, &g, w, rows[v / 2 % 6], trans, precision);
+        any = any || gy_plan_report(p).packed_bytes > 0;
+        expect_equal_products(ctx, p, w);
+        gy_state_reset(w, (gy_init){GY_INIT_NORMAL, 1}, 2);
+        expect_equal_products(ctx, p, w);
+        ((float *)w->value.data)[5] = 7;
+        gy_state_touch(w);
+        expect_equal_products(ctx, p, w);
+        gy_assign(w, gy_scale(gy_read(change, w), 0.5));
+        gy_plan *other = gy_compile(change, (gy_plan_args){0});
+        assert_ok(ctx, gy_plan_run(other));
+        expect_equal_products(ctx, p, w);
+        gy_plan_free(other);
+        gy_plan_free(p);
+        gy_graph_free(change);
+        gy_graph_free(g);
+        gy_store_free(store);
+    }
+    if (gy_ctx_isa_mask(ctx) != 1) assert_true(any);
+}
+
+static void a_weight_that_the_plan_assigns_is_not_packed(void **state) {
+    gy_ctx *ctx = *state;
+    gy_store *store = gy_store_new(ctx);
+    gy_graph *g = gy_graph_new(ctx);
+    gy_state *w = gy_state_get(store, "w", GY_PARAM, GY_F32, GY_S(64, 64), (gy_init){GY_INIT_NORMAL, 1}, 1);
+    gy_t x = gy_input(g, "x", GY_F32, GY_S(20, 64)), r = gy_read(g, w);
+    gy_output(gy_matmul(x, r), "y");
+    gy_assign(w, gy_scale(r, 0.5));
+    gy_plan *p = gy_compile(g, (gy_plan_args){0});
+    assert_int_equal(gy_plan_report(p).packed_bytes, 0);
+    gy_plan_free(p);
+    gy_graph_free(g);
+    gy_store_free(store);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(a_step_lowers_the_loss),
@@ -466,6 +535,8 @@ int main(void) {
         TEST(a_state_read_after_its_new_value_keeps_the_old_one),
         TEST(initial_values_depend_on_name_and_seed_alone),
         TEST(hooks_read_replace_and_ablate_named_values),
+        TEST(packed_weights_give_the_bits_of_unpacked_ones_and_follow_their_changes),
+        TEST(a_weight_that_the_plan_assigns_is_not_packed),
         TEST(every_failed_allocation_ends_in_a_message_and_no_leak),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

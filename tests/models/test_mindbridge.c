@@ -103,6 +103,7 @@ static void values_and_a_step_match_pytorch(void **state) {
         assert_ok(ctx, gy_safetensors_get(&file, s->name, &t));
         assert_true(gy_shape_equal(t.shape, s->value.shape));
         memcpy(s->value.data, t.data, gy_tensor_bytes(&t));
+        gy_state_touch(s);
         gy_tensor_free(ctx, &t);
     }
     feed(ctx, run.plan, &file, "in.voxels.1", "voxels");
@@ -194,6 +195,7 @@ static void resumed_run_is_bit_identical(void **state) {
                     gy_state_get(part[k].store, s->name, s->kind, s->value.dtype, s->value.shape, (gy_init){0}, 0);
                 assert_non_null(t);
                 memcpy(t->value.data, s->value.data, gy_tensor_bytes(&s->value));
+                gy_state_touch(t);
             }
         }
         assert_ok(ctx, gy_job_train(&part[k]));
