@@ -328,9 +328,9 @@ size_t GY_ISAFN(x86_conv_scratch)(const gy_kargs *k, int threads) {
     if (few(&s, s.d.cin)) return GY_ISAFN(gy_conv_few_in_scratch)(s.a, &s.d);
     if (few(&s, s.d.cout)) return GY_ISAFN(gy_conv_few_out_scratch)(s.d.taps, s.d.cin, s.d.cout);
     gy_conv_direct q = direct_forward(&s);
-    if (GY_ISAFN(gy_conv_winograd_fits)(&q)) return GY_ISAFN(gy_conv_winograd_scratch)(&q, threads);
     if (GY_ISAFN(gy_conv_direct_fits)(&q)) return GY_ISAFN(gy_conv_direct_scratch)(&q, threads);
-    return GY_ISAFN(gy_gemm_scratch_f32)(s.d.batch * s.d.n_out, s.out_group, s.d.taps * s.in_group, false, false, threads);
+    return GY_ISAFN(gy_gemm_scratch_f32)(s.d.batch * s.d.n_out, s.out_group, s.d.taps * s.in_group, false, false,
+                                         threads);
 }
 size_t GY_ISAFN(x86_conv_dx_scratch)(const gy_kargs *k, int threads) {
     shape s = shape_of(k, k->out[0].shape, k->in[1].shape, k->in[0].shape);
@@ -364,27 +364,34 @@ size_t GY_ISAFN(x86_conv_dw_scratch)(const gy_kargs *k, int threads) {
     if (few(&s, s.d.cin)) return GY_ISAFN(gy_conv_few_in_dw_scratch)(s.a, &s.d);
     if (mirror(&s, &a, &d)) return GY_ISAFN(gy_conv_few_in_dw_scratch)(&a, &d);
     if (GY_ISAFN(gy_conv_direct_dw_fits)(s.a, &s.d)) return GY_ISAFN(gy_conv_direct_dw_scratch)(s.a, &s.d, threads);
-    return gradient_elements(&s) * sizeof(float) +
-           GY_ISAFN(gy_gemm_scratch_f32)(s.out_group, s.d.taps * s.in_group, s.d.batch * s.d.n_out, false, false, threads);
+    return gradient_elements(&s) * sizeof(float) + GY_ISAFN(gy_gemm_scratch_f32)(s.out_group, s.d.taps * s.in_group,
+                                                                                 s.d.batch * s.d.n_out, false, false,
+                                                                                 threads);
+}
+
+/* y as C: rows are positions. */
+static gy_gemm_f32 epilogue(const shape *s, const gy_kargs *k) {
+    return (gy_gemm_f32){.m = s->d.batch * s->d.n_out,
+                         .n = s->d.cout,
+                         .ldc = s->d.cout,
+                         .alpha = 1,
+                         .act = s->a->act,
+                         .bias_step = 1,
+                         .residual_row = s->d.cout,
+                         .residual_col = 1,
+                         .c = k->out[0].data,
+                         .bias = k->n_in > 2 ? k->in[2].data : NULL,
+                         .residual = k->n_in > 3 ? k->in[3].data : NULL};
 }
 
 void GY_ISAFN(x86_conv)(const gy_kargs *k) {
     shape s = shape_of(k, k->in[0].shape, k->in[1].shape, k->out[0].shape);
-    const float *bias = k->n_in > 2 ? k->in[2].data : NULL, *residual = k->n_in > 3 ? k->in[3].data : NULL;
-    gy_gemm_f32 g = {.m = s.d.batch * s.d.n_out,
-                     .n = s.out_group,
-                     .k = s.d.taps * s.in_group,
-                     .pack_a = pack_source,
-                     .pack_b = pack_weights,
-                     .ldc = s.d.cout,
-                     .alpha = 1,
-                     .act = s.a->act,
-                     .bias_step = 1,
-                     .residual_row = s.d.cout,
-                     .residual_col = 1,
-                     .c = k->out[0].data,
-                     .bias = bias,
-                     .residual = residual};
+    gy_gemm_f32 g = epilogue(&s, k);
+    const float *bias = g.bias, *residual = g.residual;
+    g.n = s.out_group;
+    g.k = s.d.taps * s.in_group;
+    g.pack_a = pack_source;
+    g.pack_b = pack_weights;
     if (depthwise(&s)) {
         g.n = s.d.cout;
         GY_ISAFN(gy_depthwise)(s.a, &s.d, k->in[0].data, k->in[1].data, &g, k->scratch, k->pool);
@@ -405,10 +412,7 @@ void GY_ISAFN(x86_conv)(const gy_kargs *k) {
         q.out = k->out[0].data;
         g.n = s.d.cout;
         q.finish = &g;
-        if (GY_ISAFN(gy_conv_winograd_fits)(&q))
-            GY_ISAFN(gy_conv_winograd)(&q, k->scratch, k->pool);
-        else
-            GY_ISAFN(gy_conv_direct)(&q, k->scratch, k->pool);
+        GY_ISAFN(gy_conv_direct)(&q, k->scratch, k->pool);
         return;
     }
     for (int64_t group = 0; group < s.d.groups; group++) {
@@ -551,4 +555,49 @@ void GY_ISAFN(x86_conv_dw)(const gy_kargs *k) {
                 for (int64_t tap = 0; tap < s.d.taps; tap++) *w++ = room[tap * s.in_group + ci];
         room = k->scratch;
     }
+}
+
+/* ---- Winograd's rows ---- */
+
+static gy_conv_direct forward_of(const gy_kargs *k) {
+    shape s = shape_of(k, k->in[0].shape, k->in[1].shape, k->out[0].shape);
+    return direct_forward(&s);
+}
+static gy_conv_direct backward_of(const gy_kargs *k) {
+    shape s = shape_of(k, k->out[0].shape, k->in[1].shape, k->in[0].shape);
+    gy_conv_phase p = phase_of(&s, 0);
+    return direct_phase(&s, &p); /* with strides, a phase: that does not fit */
+}
+bool GY_ISAFN(x86_conv_winograd_fits)(const gy_kargs *k) {
+    gy_conv_direct q = forward_of(k);
+    return GY_ISAFN(gy_conv_winograd_fits)(&q);
+}
+bool GY_ISAFN(x86_conv_dx_winograd_fits)(const gy_kargs *k) {
+    gy_conv_direct q = backward_of(k);
+    return GY_ISAFN(gy_conv_winograd_fits)(&q);
+}
+size_t GY_ISAFN(x86_conv_winograd_scratch)(const gy_kargs *k, int threads) {
+    gy_conv_direct q = forward_of(k);
+    return GY_ISAFN(gy_conv_winograd_scratch)(&q, threads);
+}
+size_t GY_ISAFN(x86_conv_dx_winograd_scratch)(const gy_kargs *k, int threads) {
+    gy_conv_direct q = backward_of(k);
+    return GY_ISAFN(gy_conv_winograd_scratch)(&q, threads);
+}
+static void winograd(gy_conv_direct *q, const gy_kargs *k) {
+    q->in = k->in[0].data;
+    q->w.w = k->in[1].data;
+    q->out = k->out[0].data;
+    GY_ISAFN(gy_conv_winograd)(q, k->scratch, k->pool);
+}
+void GY_ISAFN(x86_conv_winograd)(const gy_kargs *k) {
+    shape s = shape_of(k, k->in[0].shape, k->in[1].shape, k->out[0].shape);
+    gy_conv_direct q = direct_forward(&s);
+    gy_gemm_f32 g = epilogue(&s, k);
+    q.finish = &g;
+    winograd(&q, k);
+}
+void GY_ISAFN(x86_conv_dx_winograd)(const gy_kargs *k) {
+    gy_conv_direct q = backward_of(k);
+    winograd(&q, k);
 }
