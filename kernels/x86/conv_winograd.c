@@ -25,8 +25,8 @@
  *
  * FLOPs of the products 2 x 36 / 144 of the direct ones. Measured, one thread of Zen 4, AVX-512, FLOPs of the direct
  * convolution against its peak of 118 GFLOP/s (gyrus bench conv --threads 1): 320 to 320 channels on 64 x 64: 3.1; 640
- * on 32 x 32: 3.2; 1280 on 16 x 16: 2.6; 1280 on 8 x 8: 1.4 (four tiles; packing and transforming the weights is most of
- * the time); 64 on 56 x 56: 2.9.
+ * on 32 x 32: 3.2; 1280 on 16 x 16: 2.6; 1280 on 8 x 8: 1.4 (four tiles; packing and transforming the weights is most
+ * of the time); 64 on 56 x 56: 2.9.
  */
 #include "conv_tile.h"
 

@@ -82,7 +82,51 @@ static void compare(gy_ctx *ctx, gy_op_id op, const gy_conv_attr *a, operand *in
     }
 }
 
-static void check(gy_ctx *ctx, example e) {
+/* ---- plans of precision bf16 ---- */
+
+/* The best row of a tier that rounds factors, NULL: none that takes the operands. */
+static const gy_kernel *rounding_row(gy_op_id op, gy_isa isa, const gy_kargs *k) {
+    int64_t n;
+    const gy_kernel *rows = gy_kernel_table(&n);
+    for (int64_t i = 0; i < n; i++)
+        if (rows[i].op == op && rows[i].isa == isa && rows[i].flags & GY_K_BF16_COMPUTE && rows[i].dtype == GY_F32 &&
+            (!rows[i].supports || rows[i].supports(k)))
+            return &rows[i];
+    return NULL;
+}
+
+static void compare_rounded(gy_ctx *ctx, gy_op_id op, const gy_conv_attr *a, operand *in[], int n_in, operand *out,
+                            double terms) {
+    gy_view v[4], y = x86_view(out->f, GY_F32, out->shape);
+    for (int i = 0; i < n_in; i++) v[i] = x86_view(in[i]->f, GY_F32, in[i]->shape);
+    gy_kargs k = {.attr = a, .n_in = n_in, .n_out = 1, .in = v, .out = &y, .precision = GY_BF16};
+    float *want = must(gy_malloc(ctx, (size_t)(out->n + 1) * sizeof *want));
+    for (int isa = GY_ISA_REF; isa < GY_ISA_COUNT; isa++) {
+        const gy_kernel *row = gy_isa_detect(NULL) >> isa & 1 ? rounding_row(op, (gy_isa)isa, &k) : NULL;
+        if (!row) continue;
+        for (int threads = 1; threads <= 3; threads += 2) {
+            gy_ctx *c = gy_ctx_new((gy_ctx_args){.threads = threads});
+            k.pool = gy_ctx_pool(c);
+            size_t need = row->scratch ? row->scratch(&k, gy_pool_threads(k.pool)) : 0;
+            k.scratch = must(gy_malloc(c, need));
+            memset(k.scratch, 0xA5, need);
+            memset(out->f, 0xff, (size_t)out->n * sizeof(float));
+            row->fn(&k);
+            gy_free(c, k.scratch);
+            gy_ctx_free(c);
+            for (int64_t i = 0; isa > GY_ISA_REF && i < out->n; i++)
+                if (!(fabs((double)out->f[i] - (double)want[i]) <= 0x1p-24 * (terms + 32)))
+                    fail_msg("%s: element %d of %d is %.9g, expected %.9g", row->name, (int)i, (int)out->n,
+                             (double)out->f[i], (double)want[i]);
+            if (isa == GY_ISA_REF) memcpy(want, out->f, (size_t)out->n * sizeof(float));
+        }
+    }
+    gy_free(ctx, want);
+}
+
+typedef void (*compare_fn)(gy_ctx *ctx, gy_op_id op, const gy_conv_attr *a, operand *in[], int n_in, operand *out,
+                           double terms);
+static void check_with(gy_ctx *ctx, example e, compare_fn compare_rows) {
     gy_conv_attr a = e.a;
     int64_t out[3], n_out = 1, taps = 1;
     for (int i = 0; i < 3; i++) {
@@ -99,13 +143,17 @@ static void check(gy_ctx *ctx, example e) {
     operand x2 = operand_new(ctx, x.shape, 6), w2 = operand_new(ctx, w.shape, 7), y2 = operand_new(ctx, y.shape, 8);
     gy_conv_attr forward = a;
     forward.act = GY_ACT_SILU;
-    compare(ctx, GY_OP_conv, &forward, (operand *[]){&x, &w, &b, &r}, 4, &y2, (double)(taps * e.cin / a.groups));
+    compare_rows(ctx, GY_OP_conv, &forward, (operand *[]){&x, &w, &b, &r}, 4, &y2, (double)(taps * e.cin / a.groups));
     for (int i = 0; i < 3; i++) a.size[i] = e.in[i];
-    compare(ctx, GY_OP_conv_dx, &a, (operand *[]){&y, &w}, 2, &x2, (double)(taps * e.cout / a.groups));
+    compare_rows(ctx, GY_OP_conv_dx, &a, (operand *[]){&y, &w}, 2, &x2, (double)(taps * e.cout / a.groups));
     for (int i = 0; i < 3; i++) a.size[i] = e.kernel[i];
-    compare(ctx, GY_OP_conv_dw, &a, (operand *[]){&x, &y}, 2, &w2, (double)(e.batch * n_out));
+    compare_rows(ctx, GY_OP_conv_dw, &a, (operand *[]){&x, &y}, 2, &w2, (double)(e.batch * n_out));
     operand *all[] = {&x, &w, &y, &b, &r, &x2, &w2, &y2};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) operand_free(ctx, all[i]);
+}
+
+static void check(gy_ctx *ctx, example e) {
+    check_with(ctx, e, compare);
 }
 
 static int64_t pick(gy_rng *r, const int64_t *from, int64_t n) {
@@ -147,6 +195,19 @@ static void few_channels_agree_with_double(void **state) {
         int64_t few = 1 + round % 4, many = PICK(&r, 1, 3, 8, 15, 16, 17, 31, 33, 40, 65);
         check(*state, round / 4 % 2 ? random_example(&r, few, many, 1) : random_example(&r, many, few, 1));
     }
+}
+
+static void rounded_factors_agree_with_the_reference(void **state) {
+    gy_rng r;
+    gy_rng_init(&r, 3, "rounded");
+    for (int round = 0; round < 100; round++) {
+        int64_t groups = PICK(&r, 1, 1, 1, 2, 3);
+        example e = random_example(&r, groups * PICK(&r, 3, 5, 9, 17), groups * PICK(&r, 4, 5, 7, 33), groups);
+        check_with(*state, e, compare_rounded);
+    }
+    gy_conv_attr a = {.stride = {1, 1, 1}, .dilation = {1, 1, 1}, .before = {0, 1, 1}, .after = {0, 1, 1}, .groups = 1};
+    check_with(*state, (example){.batch = 1, .in = {1, 9, 21}, .cin = 301, .cout = 40, .kernel = {1, 3, 3}, .a = a},
+               compare_rounded);
 }
 
 /* Lines longer than a block of positions, channels beyond the copy of a border, several parts of the gradient. */
@@ -245,6 +306,7 @@ int main(void) {
         TEST(strided_gradients_agree_with_double),
         TEST(few_channels_agree_with_double),
         TEST(long_lines_and_many_channels_agree_with_double),
+        TEST(rounded_factors_agree_with_the_reference),
         TEST(winograd_stays_within_its_bound),
         TEST(winograd_can_be_switched_off),
     };
