@@ -39,9 +39,10 @@ typedef struct {
     const float *x, *y;
     float *w;
     int64_t in_group, out_group;
-    int64_t span, spans;          /* input channels of a tile */
-    int64_t panels, padded;       /* of output channels, two vectors; a panel's floats a row */
-    int64_t planes, lines, width; /* a block: planes (sample, outermost axis), or lines of one plane, or a part */
+    int64_t span, spans;           /* input channels of a tile */
+    int64_t together, panel_tiles; /* panels of a tile: they share its window */
+    int64_t panels, padded;        /* of output channels, two vectors; a panel's floats a row */
+    int64_t planes, lines, width;  /* a block: planes (sample, outermost axis), or lines of one plane, or a part */
     int64_t plane_blocks, line_blocks, width_blocks, blocks, parts;
     int64_t window_lines, window_width; /* of a plane; bf16: pairs of outputs */
     bool in_place;                      /* pointwise: x is its own window */
@@ -93,7 +94,10 @@ static gradient gradient_of(const gy_conv_attr *a, const gy_conv_dims *given) {
     j.plane_blocks = gy_tiles(planes, j.planes);
     j.planes = gy_tiles(planes, j.plane_blocks);
     j.blocks = j.plane_blocks * j.line_blocks * j.width_blocks;
-    int64_t tiles = d->groups * j.panels * j.spans;
+    j.together = least(j.panels, d->taps == 1 ? 4 : GY_CONV_PAIR);
+    j.panel_tiles = gy_tiles(j.panels, j.together);
+    j.together = gy_tiles(j.panels, j.panel_tiles);
+    int64_t tiles = d->groups * j.panel_tiles * j.spans;
     double work = (double)d->batch * (double)d->n_out * (double)(d->taps * j.span) * (double)j.padded;
     j.parts = 1;
     if (tiles < SPREAD) j.parts = least(gy_tiles(SPREAD, most(tiles, 1)), least(j.blocks, 1 + (int64_t)(work / LEAST)));
@@ -105,7 +109,7 @@ static gradient gradient_of(const gy_conv_attr *a, const gy_conv_dims *given) {
                                                  j.window_lines * j.window_width * j.span,
                                              sizeof(float));
     j.panel_bytes = line_bytes(j.planes * j.lines * gy_tiles(j.width, GY_CONV_PAIR) * j.padded, sizeof(float));
-    j.room_bytes = j.sum_bytes + j.window_bytes + j.panel_bytes;
+    j.room_bytes = (size_t)j.together * j.sum_bytes + j.window_bytes + j.panel_bytes;
     return j;
 }
 
@@ -347,31 +351,23 @@ static void range(int64_t n, int64_t grain, int64_t i, int64_t *lo, int64_t *hi)
     if (*hi < *lo) *lo = *hi;
 }
 
-typedef struct {
-    int64_t span, panel, group, part;
-} place;
-static place place_of(const gradient *j, int64_t t) {
-    place p = {.span = t % j->spans};
-    t /= j->spans;
-    p.panel = t % j->panels;
-    t /= j->panels;
-    p.group = t % j->d.groups;
-    p.part = t / j->d.groups;
-    return p;
+/* Panel `panel` of a group by input channels c0 .. c0+channels: what a tile has summed goes to w. */
+static void finish(const gradient *j, int64_t group, int64_t panel, int64_t c0, int64_t channels, const float *sum) {
+    int64_t j0 = panel * 2 * VL, n = least(j->out_group - j0, 2 * VL);
+    float *w = j->w + ((group * j->out_group + j0) * j->in_group + c0) * j->d.taps;
+    unpack(sum, j->d.taps, channels, up(n, VL), n, w, j->in_group * j->d.taps);
 }
 
 static void sum_blocks(void *arg, int64_t t, int worker) {
     const gradient *j = arg;
     const gy_conv_dims *d = &j->d;
-    place at = place_of(j, t);
-    int64_t c0 = at.span * j->span, channels = least(j->in_group - c0, j->span);
-    int64_t j0 = at.panel * 2 * VL, n = least(j->out_group - j0, 2 * VL), nv = gy_tiles(n, VL);
-    char *room = j->room + (size_t)worker * j->room_bytes;
-    float *sum = (float *)room, *window = (float *)(room + j->sum_bytes);
-    float *panel = (float *)(room + j->sum_bytes + j->window_bytes);
-    int64_t sums = d->taps * channels * nv * VL;
+    int64_t c0 = t % j->spans * j->span, channels = least(j->in_group - c0, j->span), rest = t / j->spans;
+    int64_t p0 = rest % j->panel_tiles * j->together, p1 = least(j->panels, p0 + j->together);
+    int64_t group = rest / j->panel_tiles % d->groups, part = rest / j->panel_tiles / d->groups;
+    char *room = j->room + (size_t)worker * j->room_bytes, *behind = room + (size_t)j->together * j->sum_bytes;
+    float *window = (float *)behind, *panel = (float *)(behind + j->window_bytes);
     bool first = true;
-    for (int64_t i = j->blocks * at.part / j->parts; i < j->blocks * (at.part + 1) / j->parts; i++) {
+    for (int64_t i = j->blocks * part / j->parts; i < j->blocks * (part + 1) / j->parts; i++) {
         block b;
         range(d->out[2], j->width, i % j->width_blocks, &b.o0, &b.o1);
         range(d->out[1], j->lines, i / j->width_blocks % j->line_blocks, &b.line0, &b.line1);
@@ -379,35 +375,41 @@ static void sum_blocks(void *arg, int64_t t, int worker) {
         if (b.o1 == b.o0 || b.line1 == b.line0 || b.plane1 == b.plane0) continue;
         const float *x = window;
         if (j->in_place)
-            x = j->x + b.o0 * d->cin + at.group * j->in_group + c0;
+            x = j->x + b.o0 * d->cin + group * j->in_group + c0;
         else
-            fill_window(j, &b, at.group * j->in_group + c0, channels, window);
-        fill_panel(j, &b, at.group * j->out_group + j0, n, nv * VL, panel);
-        add_block(j, &b, x, j->in_place ? d->cin : channels, panel, channels, nv, sum, first);
+            fill_window(j, &b, group * j->in_group + c0, channels, window);
+        for (int64_t p = p0; p < p1; p++) {
+            int64_t n = least(j->out_group - p * 2 * VL, 2 * VL), nv = gy_tiles(n, VL);
+            float *sum = (float *)(room + (size_t)(p - p0) * j->sum_bytes);
+            fill_panel(j, &b, group * j->out_group + p * 2 * VL, n, nv * VL, panel);
+            add_block(j, &b, x, j->in_place ? d->cin : channels, panel, channels, nv, sum, first);
+        }
         first = false;
     }
-    if (first) memset(sum, 0, (size_t)sums * sizeof *sum);
-    if (j->parts > 1)
-        memcpy(part_of(j, at.part, at.group, at.panel, c0), sum, (size_t)sums * sizeof *sum);
-    else
-        unpack(sum, d->taps, channels, nv * VL, n, j->w + ((at.group * j->out_group + j0) * j->in_group + c0) * d->taps,
-               j->in_group * d->taps);
+    for (int64_t p = p0; p < p1; p++) {
+        float *sum = (float *)(room + (size_t)(p - p0) * j->sum_bytes);
+        size_t bytes = (size_t)(d->taps * channels * up(least(j->out_group - p * 2 * VL, 2 * VL), VL)) * sizeof *sum;
+        if (first) memset(sum, 0, bytes);
+        if (j->parts > 1)
+            memcpy(part_of(j, part, group, p, c0), sum, bytes);
+        else
+            finish(j, group, p, c0, channels, sum);
+    }
 }
 
 static void add_parts(void *arg, int64_t t, int worker) {
     (void)worker;
     const gradient *j = arg;
-    place at = place_of(j, t);
-    int64_t c0 = at.span * j->span, channels = least(j->in_group - c0, j->span);
-    int64_t j0 = at.panel * 2 * VL, n = least(j->out_group - j0, 2 * VL), nv = gy_tiles(n, VL);
-    float *sum = part_of(j, 0, at.group, at.panel, c0);
+    int64_t c0 = t % j->spans * j->span, channels = least(j->in_group - c0, j->span), rest = t / j->spans;
+    int64_t panel = rest % j->panels, group = rest / j->panels;
+    int64_t width = up(least(j->out_group - panel * 2 * VL, 2 * VL), VL);
+    float *sum = part_of(j, 0, group, panel, c0);
     for (int64_t part = 1; part < j->parts; part++) {
-        const float *more = part_of(j, part, at.group, at.panel, c0);
-        for (int64_t i = 0; i < j->d.taps * channels * nv * VL; i += VL)
+        const float *more = part_of(j, part, group, panel, c0);
+        for (int64_t i = 0; i < j->d.taps * channels * width; i += VL)
             v_store(sum + i, v_add(v_load(sum + i), v_load(more + i)));
     }
-    unpack(sum, j->d.taps, channels, nv * VL, n, j->w + ((at.group * j->out_group + j0) * j->in_group + c0) * j->d.taps,
-           j->in_group * j->d.taps);
+    finish(j, group, panel, c0, channels, sum);
 }
 
 void GY_ISAFN(gy_conv_direct_dw)(const gy_conv_attr *a, const gy_conv_dims *d, const float *x, const float *y, float *w,
@@ -418,7 +420,6 @@ void GY_ISAFN(gy_conv_direct_dw)(const gy_conv_attr *a, const gy_conv_dims *d, c
     j.w = w;
     if (j.parts > 1) j.part = scratch;
     j.room = (char *)scratch + line_bytes(j.parts * j.part_floats, sizeof(float));
-    int64_t tiles = d->groups * j.panels * j.spans;
-    gy_par(pool, tiles * j.parts, sum_blocks, &j);
-    if (j.parts > 1) gy_par(pool, tiles, add_parts, &j);
+    gy_par(pool, d->groups * j.panel_tiles * j.spans * j.parts, sum_blocks, &j);
+    if (j.parts > 1) gy_par(pool, d->groups * j.panels * j.spans, add_parts, &j);
 }
