@@ -197,6 +197,15 @@ static void few_channels_agree_with_double(void **state) {
     }
 }
 
+static void depthwise_agrees_with_double(void **state) {
+    gy_rng r;
+    gy_rng_init(&r, 4, "depthwise");
+    for (int round = 0; round < 60; round++) {
+        int64_t channels = PICK(&r, 5, 16, 17, 40);
+        check(*state, random_example(&r, channels, channels, channels));
+    }
+}
+
 static void rounded_factors_agree_with_the_reference(void **state) {
     gy_rng r;
     gy_rng_init(&r, 3, "rounded");
@@ -306,6 +315,7 @@ int main(void) {
         TEST(strided_gradients_agree_with_double),
         TEST(few_channels_agree_with_double),
         TEST(long_lines_and_many_channels_agree_with_double),
+        TEST(depthwise_agrees_with_double),
         TEST(rounded_factors_agree_with_the_reference),
         TEST(winograd_stays_within_its_bound),
         TEST(winograd_can_be_switched_off),
