@@ -165,6 +165,7 @@ static void fill_kargs(gy_plan *p, gy_step *s) {
     s->k.n_out = s->n_out;
     s->k.pool = gy_ctx_pool(p->ctx);
     s->k.precision = p->precision;
+    s->k.winograd = !(p->args.off & GY_PASS_WINOGRAD);
     for (int i = 0; i < s->n_in; i++) s->k.in[i] = as_view(&s->in[i], s->in[i].buffer < 0 ? NULL : &present);
     for (int i = 0; i < s->n_out; i++) s->k.out[i] = as_view(&s->out[i], &present);
 }
@@ -298,7 +299,8 @@ static gy_status lower_node(lowering *l, const gy_node *n) {
                       .in = in,
                       .out = out,
                       .pool = gy_ctx_pool(p->ctx),
-                      .precision = p->precision};
+                      .precision = p->precision,
+                      .winograd = !(p->args.off & GY_PASS_WINOGRAD)};
     const gy_kernel *kernel = gy_kernel_choose(n->op->id, gy_kernel_dtype(&probe), p->isa_mask, &probe);
     if (!kernel)
         return gy_fail(p->ctx, GY_ERR_UNSUPPORTED, "%s:%d: no kernel for %s on %s", n->site.file, n->site.line,
@@ -559,7 +561,8 @@ gy_status gy_run_node(const gy_plan *plan, const gy_node *n, const gy_tensor in[
                   .in = vin,
                   .out = vout,
                   .pool = gy_ctx_pool(ctx),
-                  .precision = plan->precision};
+                  .precision = plan->precision,
+                  .winograd = !(plan->args.off & GY_PASS_WINOGRAD)};
     const gy_kernel *row = gy_kernel_choose(what->op->id, gy_kernel_dtype(&k), plan->isa_mask, &k);
     if (!row) return gy_fail(ctx, GY_ERR_UNSUPPORTED, "no kernel for %s", n->op->name);
     size_t bytes = row->scratch ? row->scratch(&k, gy_pool_threads(k.pool)) : 0;

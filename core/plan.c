@@ -122,6 +122,8 @@ gy_plan *gy_compile(gy_graph *g, gy_plan_args args) {
     const char *eager = getenv("GYRUS_EAGER");
     if (eager && strcmp(eager, "1") == 0) args.check = true;
     if (args.check) args.off = GY_PASS_ALL;
+    const char *winograd = getenv("GYRUS_WINOGRAD");
+    if (winograd && strcmp(winograd, "0") == 0) args.off |= GY_PASS_WINOGRAD;
     *p = (gy_plan){.ctx = ctx, .given = g, .g = g, .args = args};
     p->isa_mask = args.check ? 1 : args.isa_mask ? args.isa_mask : gy_ctx_isa_mask(ctx);
     p->precision = args.precision ? args.precision : gy_ctx_precision(ctx);

@@ -12,14 +12,16 @@ typedef struct gy_plan gy_plan;
 /* Passes that can be switched off (gy_plan_args.off). Equal bits with or without: FOLD, INPLACE, OFFSETS.
  * EPILOGUE and CHAIN may change the last bits (other kernels, other order of rounding). */
 enum {
-    GY_PASS_FOLD = 1,      /* constants are computed once */
-    GY_PASS_RECOMPUTE = 2, /* segments marked by gy_recompute_begin are computed again in the backward pass */
-    GY_PASS_EPILOGUE = 4,  /* bias, activation, residual inside the product or convolution */
-    GY_PASS_CHAIN = 8,     /* elementwise operators tile by tile */
-    GY_PASS_INPLACE = 16,  /* outputs overwrite inputs that nobody reads any more */
-    GY_PASS_OFFSETS = 32,  /* buffers share memory by lifetime */
-    GY_PASS_PACK = 64,     /* weights kept rounded for products of few rows (frozen, precision bf16) */
-    GY_PASS_ALL = 127
+    GY_PASS_FOLD = 1,       /* constants are computed once */
+    GY_PASS_RECOMPUTE = 2,  /* segments marked by gy_recompute_begin are computed again in the backward pass */
+    GY_PASS_EPILOGUE = 4,   /* bias, activation, residual inside the product or convolution */
+    GY_PASS_CHAIN = 8,      /* elementwise operators tile by tile */
+    GY_PASS_INPLACE = 16,   /* outputs overwrite inputs that nobody reads any more */
+    GY_PASS_OFFSETS = 32,   /* buffers share memory by lifetime */
+    GY_PASS_PACK = 64,      /* weights kept rounded for products of few rows (frozen, precision bf16) */
+    GY_PASS_WINOGRAD = 128, /* 3 x 3 convolutions by Winograd's algorithm, whose rounding errors are larger; also left
+                              out by the environment variable GYRUS_WINOGRAD=0 */
+    GY_PASS_ALL = 255
 };
 
 typedef struct gy_plan_args {

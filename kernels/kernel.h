@@ -32,7 +32,11 @@ typedef struct gy_kargs {
     void *scratch; /* 64-byte aligned, of the size that the row's scratch function asked for */
     gy_pool *pool;
     gy_span_fn span;    /* elementwise rows: the span function the plan chose */
+<<<<<<< HEAD
     const void *packed[2]; /* inputs 0 and 1 as the row's prepack left them; NULL: not packed */
+=======
+    bool winograd;      /* the plan allows GY_K_WINOGRAD rows */
+>>>>>>> refs/heads/k2
     gy_dtype precision; /* the plan's: GY_BF16, or GY_F32 (also GY_DTYPE_DEFAULT); see GY_K_BF16_COMPUTE */
 } gy_kargs;
 
@@ -67,7 +71,10 @@ enum {
      * factors of products are rounded to bf16, to nearest even, before they are multiplied; sums, bias, activation and
      * residual are f32. An operator that has such rows has one for the tier ref, so that results mean the same on every
      * machine; one that has none computes in f32. A function may serve both kinds of rows and look at precision. */
-    GY_K_BF16_COMPUTE = 2
+    GY_K_BF16_COMPUTE = 2,
+    /* For some shapes (supports says which), faster and less exact than the other rows of its tier, which it is
+     * preferred to where the plan allows it. */
+    GY_K_WINOGRAD = 4
 };
 
 typedef struct gy_kernel {

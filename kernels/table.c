@@ -64,14 +64,19 @@ gy_dtype gy_kernel_dtype(const gy_kargs *k) {
     return k->n_in ? k->in[0].dtype : k->out[0].dtype;
 }
 
+/* Rows that round as the precision asks before others, then higher tiers, then Winograd's. */
+static int rank(const gy_kernel *r) {
+    return (r->flags & GY_K_BF16_COMPUTE ? 4 * GY_ISA_COUNT : 0) + 2 * (int)r->isa + (r->flags & GY_K_WINOGRAD ? 1 : 0);
+}
+
 const gy_kernel *gy_kernel_choose(gy_op_id op, gy_dtype dtype, uint64_t isa_mask, const gy_kargs *k) {
     const gy_kernel *best = NULL;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const gy_kernel *r = &rows[i];
         if (r->op != op || (r->dtype != GY_DTYPE_DEFAULT && r->dtype != dtype)) continue;
         if (!(isa_mask >> r->isa & 1) || (r->flags & GY_K_BF16_COMPUTE && k->precision != GY_BF16)) continue;
-        uint32_t rounds = r->flags & GY_K_BF16_COMPUTE, best_rounds = best ? best->flags & GY_K_BF16_COMPUTE : 0;
-        if (best && (rounds < best_rounds || (rounds == best_rounds && r->isa <= best->isa))) continue;
+        if (r->flags & GY_K_WINOGRAD && !k->winograd) continue;
+        if (best && rank(r) <= rank(best)) continue;
         if (r->supports && !r->supports(k)) continue;
         best = r;
     }

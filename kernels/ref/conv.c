@@ -1,4 +1,5 @@
-/* Reference convolution: y = act(conv(x, w) + bias) + residual, and its adjoints conv_dx and conv_dw.
+/* Reference convolution, whose factors plans of precision bf16 round first: y = act(conv(x, w) + bias) + residual, and
+ * its adjoints conv_dx and conv_dw.
  *
  * Each output position gathers what it needs, so that positions are independent and each value is rounded once.
  * Weights are first reordered so that the innermost loop runs over neighbouring channels. */
@@ -16,6 +17,7 @@ typedef struct {
     double *packed;              /* the weights, reordered */
     double *acc;                 /* `width` sums a worker */
     int64_t width;
+    bool rounded; /* factors are rounded to bf16 */
 } job;
 
 static int64_t most(int64_t a, int64_t b) {
@@ -27,6 +29,7 @@ static job prepare(const gy_kargs *k, gy_shape x, gy_shape w, gy_shape y) {
     j.in_group = j.d.cin / j.d.groups;
     j.out_group = j.d.cout / j.d.groups;
     j.width = most(j.d.cin, j.d.cout);
+    j.rounded = k->precision == GY_BF16 && k->in[0].dtype == GY_F32;
     j.packed = k->scratch;
     if (k->scratch) j.acc = j.packed + j.d.taps * j.in_group * j.d.cout;
     return j;
@@ -75,6 +78,10 @@ size_t ref_conv_dw_scratch(const gy_kargs *k, int threads) {
 
 #ifdef T
 
+static acc_t NAME(factor)(T x, bool rounded) {
+    return rounded ? (acc_t)gy_bf16_to_f32(gy_f32_to_bf16((float)x)) : (acc_t)x;
+}
+
 static void NAME(conv_tile)(void *arg, int64_t tile, int worker) {
     const job *j = arg;
     const gy_conv_dims *d = &j->d;
@@ -98,7 +105,7 @@ static void NAME(conv_tile)(void *arg, int64_t tile, int worker) {
             const T *xs = sample + ((q[0] * d->in[1] + q[1]) * d->in[2] + q[2]) * d->cin;
             for (int64_t g = 0; g < d->groups; g++)
                 for (int64_t ci = 0; ci < j->in_group; ci++) {
-                    double v = xs[g * j->in_group + ci], *sum = acc + g * j->out_group;
+                    double v = NAME(factor)(xs[g * j->in_group + ci], j->rounded), *sum = acc + g * j->out_group;
                     const double *wg = w + ci * d->cout + g * j->out_group;
                     for (int64_t co = 0; co < j->out_group; co++) sum[co] += v * wg[co];
                 }
@@ -117,7 +124,8 @@ void NAME(conv)(const gy_kargs *k) {
     const T *w = k->in[1].data; /* [co, ci, k] */
     for (int64_t co = 0; co < j.d.cout; co++)
         for (int64_t ci = 0; ci < j.in_group; ci++)
-            for (int64_t tap = 0; tap < j.d.taps; tap++) j.packed[(tap * j.in_group + ci) * j.d.cout + co] = *w++;
+            for (int64_t tap = 0; tap < j.d.taps; tap++)
+                j.packed[(tap * j.in_group + ci) * j.d.cout + co] = NAME(factor)(*w++, j.rounded);
     gy_par(k->pool, gy_tiles(j.d.batch * j.d.n_out, GRAIN), NAME(conv_tile), &j);
 }
 
@@ -143,7 +151,7 @@ static void NAME(conv_dx_tile)(void *arg, int64_t tile, int worker) {
             for (int64_t g = 0; g < d->groups; g++)
                 for (int64_t c = 0; c < j->out_group; c++) {
                     int64_t co = g * j->out_group + c;
-                    double v = ys[co], *sum = acc + g * j->in_group;
+                    double v = NAME(factor)(ys[co], j->rounded), *sum = acc + g * j->in_group;
                     const double *wc = w + co * j->in_group;
                     for (int64_t ci = 0; ci < j->in_group; ci++) sum[ci] += v * wc[ci];
                 }
@@ -158,7 +166,8 @@ void NAME(conv_dx)(const gy_kargs *k) {
     const T *w = k->in[1].data; /* [co, ci, k] */
     for (int64_t co = 0; co < j.d.cout; co++)
         for (int64_t ci = 0; ci < j.in_group; ci++)
-            for (int64_t tap = 0; tap < j.d.taps; tap++) j.packed[(tap * j.d.cout + co) * j.in_group + ci] = *w++;
+            for (int64_t tap = 0; tap < j.d.taps; tap++)
+                j.packed[(tap * j.d.cout + co) * j.in_group + ci] = NAME(factor)(*w++, j.rounded);
     gy_par(k->pool, gy_tiles(j.d.batch * j.d.n_in, GRAIN), NAME(conv_dx_tile), &j);
 }
 
@@ -186,8 +195,9 @@ static void NAME(conv_dw_tile)(void *arg, int64_t tile, int worker) {
                 for (int64_t o2 = 0; o2 < d->out[2]; o2++) {
                     int64_t i2 = gy_conv_source(j->a, 2, o2, k[2]);
                     if (!inside(i2, d->in[2])) continue;
-                    double v = ys[o2 * d->cout];
-                    for (int64_t ci = 0; ci < j->in_group; ci++) acc[ci] += v * (acc_t)xs[i2 * d->cin + ci];
+                    double v = NAME(factor)(ys[o2 * d->cout], j->rounded);
+                    for (int64_t ci = 0; ci < j->in_group; ci++)
+                        acc[ci] += v * NAME(factor)(xs[i2 * d->cin + ci], j->rounded);
                 }
             }
         }

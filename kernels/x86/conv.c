@@ -15,7 +15,7 @@
  * AVX-512, of 117 GFLOP/s (make bench): 3 x 3, 64 to 64 channels, 56 x 56: forward 78 %, data 76 %, weights 56 %; 256
  * to 256 channels 82, 81, 70 %; 1 x 25 along time, 22 to 40 channels 65, 39, 50 %; 3 x 3 with stride
  * 2, 64 to 64, 56 x 56: 79, 74, 59 %. */
-#include "conv.h"
+#include "conv_shape.h"
 
 typedef struct {
     const gy_conv_attr *a;
@@ -186,151 +186,15 @@ static void pack_weights(const void *source, int64_t r0, int64_t n, int64_t p0, 
     }
 }
 
-/* ---- the operators ---- */
-
-typedef struct {
-    const gy_conv_attr *a;
-    gy_conv_dims d;
-    int64_t in_group, out_group;
-} shape;
-static shape shape_of(const gy_kargs *k, gy_shape x, gy_shape w, gy_shape y) {
-    shape s = {.a = k->attr, .d = gy_conv_dims_of(k->attr, x, w, y)};
-    s.in_group = s.d.cin / s.d.groups;
-    s.out_group = s.d.cout / s.d.groups;
-    return s;
-}
-static bool depthwise(const shape *s) {
-    return s->d.groups > 1 && s->in_group == 1 && s->out_group == 1;
-}
-
-static size_t larger(size_t a, size_t b) {
-    return a > b ? a : b;
-}
-static bool few(const shape *s, int64_t channels) {
-    return s->d.groups == 1 && channels <= GY_CONV_FEW;
-}
-
-/* Without strides and with few channels out, the convolution that maps y to x: tap k of it is tap K - 1 - k. */
-static bool mirror(const shape *s, gy_conv_attr *a, gy_conv_dims *d) {
-    *a = *s->a;
-    *d = s->d;
-    if (!few(s, s->d.cout)) return false;
-    for (int i = 0; i < 3; i++) {
-        if (a->stride[i] != 1) return false;
-        a->before[i] = (d->kernel[i] - 1) * a->dilation[i] - a->before[i];
-        d->in[i] = s->d.out[i];
-        d->out[i] = s->d.in[i];
-    }
-    d->n_in = s->d.n_out;
-    d->n_out = s->d.n_in;
-    d->cin = s->d.cout;
-    d->cout = s->d.cin;
-    return true;
-}
-
-/* ---- the phases of conv_dx ---- */
-
-static int64_t phase_count(const shape *s) {
-    int64_t n = 1;
-    for (int i = 0; i < 3; i++) n *= s->a->stride[i] < s->d.in[i] ? s->a->stride[i] : s->d.in[i];
-    return n;
-}
-/* On an axis with stride s, position f + t s reads output o through tap k when f + t s + before - k dilation = o s.
- * The taps that have such an o are k = k0 + j step, step = s / gcd(s, dilation), and then
- * o = t + (f + before - k0 dilation) / s - j step dilation / s: no stride is left. */
-static gy_conv_phase phase_of(const shape *s, int64_t index) {
-    const gy_conv_attr *a = s->a;
-    gy_conv_phase p = {.a = *a, .d = s->d};
-    int64_t taps_after = 1;
-    p.d.n_in = p.d.taps = 1;
-    for (int i = 2; i >= 0; i--) {
-        int64_t stride = a->stride[i], phases = stride < s->d.in[i] ? stride : s->d.in[i], f = index % phases;
-        int64_t step = 1, k0 = 0;
-        index /= phases;
-        while (step * a->dilation[i] % stride != 0) step++;
-        while (k0 < step && (f + a->before[i] - k0 * a->dilation[i]) % stride != 0) k0++;
-        bool none = k0 == step || k0 >= s->d.kernel[i];
-        p.first[i] = f;
-        p.step[i] = stride;
-        p.a.stride[i] = 1;
-        p.a.before[i] = none ? 0 : (f + a->before[i] - k0 * a->dilation[i]) / stride;
-        p.a.dilation[i] = step * a->dilation[i] / stride;
-        p.d.in[i] = (s->d.in[i] - f + stride - 1) / stride;
-        p.d.kernel[i] = none ? 0 : (s->d.kernel[i] - k0 + step - 1) / step;
-        p.tap += k0 * taps_after;
-        p.tap_step[i] = step * taps_after;
-        taps_after *= s->d.kernel[i];
-        p.d.n_in *= p.d.in[i];
-        p.d.taps *= p.d.kernel[i];
-    }
-    return p;
-}
-/* Elements of a phase's result before its rows go to their places; 0: there is one phase. */
-static size_t phase_room(const shape *s) {
-    if (phase_count(s) <= 1) return 0;
-    gy_conv_phase p = phase_of(s, 0);
-    return (size_t)(s->d.batch * p.d.n_in * s->in_group + 15) & ~(size_t)15;
-}
-
-/* y from x; the phase p of x from y. */
-static gy_conv_direct direct_forward(const shape *s) {
-    const gy_conv_attr *a = s->a;
-    const gy_conv_dims *d = &s->d;
-    gy_conv_direct q = {.d = *d,
-                        .w = {.count = d->cout * s->in_group * d->taps,
-                              .group = s->out_group * s->in_group * d->taps,
-                              .line = s->in_group * d->taps,
-                              .channel = d->taps,
-                              .taps = d->taps,
-                              .tap_step = {d->kernel[1] * d->kernel[2], d->kernel[2], 1}}};
-    for (int i = 0; i < 3; i++) {
-        q.stride[i] = a->stride[i];
-        q.before[i] = a->before[i];
-        q.dilation[i] = a->dilation[i];
-        q.w.kernel[i] = d->kernel[i];
-        q.out_size[i] = d->out[i];
-        q.step[i] = 1;
-    }
-    return q;
-}
-static gy_conv_direct direct_phase(const shape *s, const gy_conv_phase *p) {
-    gy_conv_direct q = {.d = p->d,
-                        .w = {.count = s->d.cout * s->in_group * s->d.taps,
-                              .group = s->out_group * s->in_group * s->d.taps,
-                              .line = s->d.taps,
-                              .channel = s->in_group * s->d.taps,
-                              .taps = s->d.taps,
-                              .tap = p->tap}};
-    q.d.cin = s->d.cout;
-    q.d.cout = s->d.cin;
-    q.d.n_in = s->d.n_out;
-    q.d.n_out = p->d.n_in;
-    for (int i = 0; i < 3; i++) { /* the taps backwards */
-        int64_t last = p->d.kernel[i] > 0 ? p->d.kernel[i] - 1 : 0;
-        q.d.in[i] = s->d.out[i];
-        q.d.out[i] = p->d.in[i];
-        q.stride[i] = 1;
-        q.dilation[i] = p->a.dilation[i];
-        q.before[i] = last * p->a.dilation[i] - p->a.before[i];
-        q.w.tap += last * p->tap_step[i];
-        q.w.tap_step[i] = -p->tap_step[i];
-        q.w.kernel[i] = p->d.kernel[i];
-        q.out_size[i] = s->d.in[i];
-        q.first[i] = p->first[i];
-        q.step[i] = p->step[i];
-    }
-    return q;
-}
-
 size_t GY_ISAFN(x86_conv_scratch)(const gy_kargs *k, int threads) {
     shape s = shape_of(k, k->in[0].shape, k->in[1].shape, k->out[0].shape);
     if (depthwise(&s)) return (size_t)(s.d.taps * s.d.cin) * sizeof(float);
     if (few(&s, s.d.cin)) return GY_ISAFN(gy_conv_few_in_scratch)(s.a, &s.d);
     if (few(&s, s.d.cout)) return GY_ISAFN(gy_conv_few_out_scratch)(s.d.taps, s.d.cin, s.d.cout);
     gy_conv_direct q = direct_forward(&s);
-    if (GY_ISAFN(gy_conv_winograd_fits)(&q)) return GY_ISAFN(gy_conv_winograd_scratch)(&q, threads);
     if (GY_ISAFN(gy_conv_direct_fits)(&q)) return GY_ISAFN(gy_conv_direct_scratch)(&q, threads);
-    return GY_ISAFN(gy_gemm_scratch_f32)(s.d.batch * s.d.n_out, s.out_group, s.d.taps * s.in_group, false, false, threads);
+    return GY_ISAFN(gy_gemm_scratch_f32)(s.d.batch * s.d.n_out, s.out_group, s.d.taps * s.in_group, false, false,
+                                         threads);
 }
 size_t GY_ISAFN(x86_conv_dx_scratch)(const gy_kargs *k, int threads) {
     shape s = shape_of(k, k->out[0].shape, k->in[1].shape, k->in[0].shape);
@@ -364,27 +228,19 @@ size_t GY_ISAFN(x86_conv_dw_scratch)(const gy_kargs *k, int threads) {
     if (few(&s, s.d.cin)) return GY_ISAFN(gy_conv_few_in_dw_scratch)(s.a, &s.d);
     if (mirror(&s, &a, &d)) return GY_ISAFN(gy_conv_few_in_dw_scratch)(&a, &d);
     if (GY_ISAFN(gy_conv_direct_dw_fits)(s.a, &s.d)) return GY_ISAFN(gy_conv_direct_dw_scratch)(s.a, &s.d, threads);
-    return gradient_elements(&s) * sizeof(float) +
-           GY_ISAFN(gy_gemm_scratch_f32)(s.out_group, s.d.taps * s.in_group, s.d.batch * s.d.n_out, false, false, threads);
+    return gradient_elements(&s) * sizeof(float) + GY_ISAFN(gy_gemm_scratch_f32)(s.out_group, s.d.taps * s.in_group,
+                                                                                 s.d.batch * s.d.n_out, false, false,
+                                                                                 threads);
 }
 
 void GY_ISAFN(x86_conv)(const gy_kargs *k) {
     shape s = shape_of(k, k->in[0].shape, k->in[1].shape, k->out[0].shape);
-    const float *bias = k->n_in > 2 ? k->in[2].data : NULL, *residual = k->n_in > 3 ? k->in[3].data : NULL;
-    gy_gemm_f32 g = {.m = s.d.batch * s.d.n_out,
-                     .n = s.out_group,
-                     .k = s.d.taps * s.in_group,
-                     .pack_a = pack_source,
-                     .pack_b = pack_weights,
-                     .ldc = s.d.cout,
-                     .alpha = 1,
-                     .act = s.a->act,
-                     .bias_step = 1,
-                     .residual_row = s.d.cout,
-                     .residual_col = 1,
-                     .c = k->out[0].data,
-                     .bias = bias,
-                     .residual = residual};
+    gy_gemm_f32 g = epilogue(&s, k);
+    const float *bias = g.bias, *residual = g.residual;
+    g.n = s.out_group;
+    g.k = s.d.taps * s.in_group;
+    g.pack_a = pack_source;
+    g.pack_b = pack_weights;
     if (depthwise(&s)) {
         g.n = s.d.cout;
         GY_ISAFN(gy_depthwise)(s.a, &s.d, k->in[0].data, k->in[1].data, &g, k->scratch, k->pool);
@@ -405,10 +261,7 @@ void GY_ISAFN(x86_conv)(const gy_kargs *k) {
         q.out = k->out[0].data;
         g.n = s.d.cout;
         q.finish = &g;
-        if (GY_ISAFN(gy_conv_winograd_fits)(&q))
-            GY_ISAFN(gy_conv_winograd)(&q, k->scratch, k->pool);
-        else
-            GY_ISAFN(gy_conv_direct)(&q, k->scratch, k->pool);
+        GY_ISAFN(gy_conv_direct)(&q, k->scratch, k->pool);
         return;
     }
     for (int64_t group = 0; group < s.d.groups; group++) {
@@ -551,4 +404,96 @@ void GY_ISAFN(x86_conv_dw)(const gy_kargs *k) {
                 for (int64_t tap = 0; tap < s.d.taps; tap++) *w++ = room[tap * s.in_group + ci];
         room = k->scratch;
     }
+}
+
+/* ---- Winograd's rows ---- */
+
+bool GY_ISAFN(x86_conv_winograd_fits)(const gy_kargs *k) {
+    gy_conv_direct q = forward_of(k);
+    return GY_ISAFN(gy_conv_winograd_fits)(&q);
+}
+bool GY_ISAFN(x86_conv_dx_winograd_fits)(const gy_kargs *k) {
+    gy_conv_direct q = backward_of(k);
+    return GY_ISAFN(gy_conv_winograd_fits)(&q);
+}
+size_t GY_ISAFN(x86_conv_winograd_scratch)(const gy_kargs *k, int threads) {
+    gy_conv_direct q = forward_of(k);
+    return GY_ISAFN(gy_conv_winograd_scratch)(&q, threads);
+}
+size_t GY_ISAFN(x86_conv_dx_winograd_scratch)(const gy_kargs *k, int threads) {
+    gy_conv_direct q = backward_of(k);
+    return GY_ISAFN(gy_conv_winograd_scratch)(&q, threads);
+}
+static void winograd(gy_conv_direct *q, const gy_kargs *k) {
+    q->in = k->in[0].data;
+    q->w.w = k->in[1].data;
+    q->out = k->out[0].data;
+    GY_ISAFN(gy_conv_winograd)(q, k->scratch, k->pool);
+}
+void GY_ISAFN(x86_conv_winograd)(const gy_kargs *k) {
+    shape s = shape_of(k, k->in[0].shape, k->in[1].shape, k->out[0].shape);
+    gy_conv_direct q = direct_forward(&s);
+    gy_gemm_f32 g = epilogue(&s, k);
+    q.finish = &g;
+    winograd(&q, k);
+}
+void GY_ISAFN(x86_conv_dx_winograd)(const gy_kargs *k) {
+    gy_conv_direct q = backward_of(k);
+    winograd(&q, k);
+}
+
+/* ---- plans of precision bf16: both factors rounded first ---- */
+
+static size_t copy_floats(const gy_view *v) {
+    return ((size_t)gy_shape_count(v->shape) + 15) & ~(size_t)15;
+}
+typedef struct {
+    const float *from;
+    float *to;
+    int64_t n;
+} rounding;
+enum { ROUND_GRAIN = 1 << 14 };
+static void round_tile(void *arg, int64_t t, int worker) {
+    (void)worker;
+    const rounding *r = arg;
+    int64_t i, hi;
+    gy_tile_range(r->n, ROUND_GRAIN, t, &i, &hi);
+    for (; i + VL <= hi; i += VL) v_store(r->to + i, v_float(vi_sll(v_to_bf16(v_load(r->from + i)), 16)));
+    if (i < hi) v_storen(r->to + i, v_float(vi_sll(v_to_bf16(v_loadn(r->from + i, hi - i)), 16)), hi - i);
+}
+static void run_rounded(const gy_kargs *k, gy_kernel_fn fn) {
+    gy_view in[4];
+    gy_kargs rounded = *k;
+    float *room = k->scratch;
+    for (int i = 0; i < k->n_in; i++) in[i] = k->in[i];
+    for (int i = 0; i < 2; i++) {
+        rounding r = {k->in[i].data, room, gy_shape_count(k->in[i].shape)};
+        gy_par(k->pool, gy_tiles(r.n, ROUND_GRAIN), round_tile, &r);
+        in[i].data = room;
+        room += copy_floats(&k->in[i]);
+    }
+    rounded.in = in;
+    rounded.scratch = room;
+    fn(&rounded);
+}
+static size_t copies(const gy_kargs *k) {
+    return (copy_floats(&k->in[0]) + copy_floats(&k->in[1])) * sizeof(float);
+}
+size_t GY_ISAFN(x86_conv_rounded_scratch)(const gy_kargs *k, int threads) {
+    return copies(k) + GY_ISAFN(x86_conv_scratch)(k, threads);
+}
+void GY_ISAFN(x86_conv_rounded)(const gy_kargs *k) {
+    run_rounded(k, GY_ISAFN(x86_conv));
+}
+size_t GY_ISAFN(x86_conv_dx_rounded_scratch)(const gy_kargs *k, int threads) {
+    return copies(k) + GY_ISAFN(x86_conv_dx_scratch)(k, threads);
+}
+void GY_ISAFN(x86_conv_dx_rounded)(const gy_kargs *k) {
+    run_rounded(k, GY_ISAFN(x86_conv_dx));
+}
+size_t GY_ISAFN(x86_conv_dw_rounded_scratch)(const gy_kargs *k, int threads) {
+    return copies(k) + GY_ISAFN(x86_conv_dw_scratch)(k, threads);
+}
+void GY_ISAFN(x86_conv_dw_rounded)(const gy_kargs *k) {
+    run_rounded(k, GY_ISAFN(x86_conv_dw));
 }

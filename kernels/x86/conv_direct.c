@@ -42,6 +42,10 @@ static size_t line_bytes(int64_t n, size_t size) { /* in whole cache lines */
     return ((size_t)n * size + 63) & ~(size_t)63;
 }
 
+static int64_t units(int64_t channels) { /* floats that hold them */
+    return (channels + GY_CONV_PAIR - 1) / GY_CONV_PAIR;
+}
+
 /* Up to GY_MR neighbouring outputs of a line. */
 typedef struct {
     int64_t at;                 /* the window's position that tap 0 of the first reads */
@@ -66,8 +70,8 @@ typedef struct {
     bool fly;                              /* one block: each panel of weights is packed where it is needed, once */
     int32_t *row[2];                       /* see gy_conv_weights_rows: of a chunk, of a shorter last one */
     float *packed;
-    char *room; /* a worker's: window, panel, pieces */
-    size_t window_bytes, panel_bytes, room_bytes;
+    char *room; /* a worker's: window, panel, panel before it is rounded to pairs, pieces */
+    size_t window_bytes, panel_bytes, wide_bytes, room_bytes;
 } direct;
 
 /* A pointwise convolution has one long line. */
@@ -96,7 +100,7 @@ static direct direct_of(const gy_conv_direct *given) {
     j.taps = k[0] * k[1] * k[2];
     j.in_group = d->cin / d->groups;
     j.out_group = d->cout / d->groups;
-    j.chunks = gy_tiles(j.in_group, up(most(STEPS / most(j.taps, 1), 1), 16));
+    j.chunks = gy_tiles(j.in_group, up(most(GY_CONV_PAIR * STEPS / most(j.taps, 1), 1), 16));
     j.chunk = j.chunks > 1 ? up(gy_tiles(j.in_group, j.chunks), 16) : j.in_group;
     if (j.chunks > 1 && given->w.channel != given->w.taps) j.chunk -= 8;
     j.chunks = gy_tiles(j.in_group, j.chunk);
@@ -106,7 +110,7 @@ static direct direct_of(const gy_conv_direct *given) {
     j.width_blocks = gy_tiles(d->out[2], 512);
     j.width = gy_tiles(d->out[2], j.width_blocks);
     j.window_width = most((j.width - 1) * s[2] + most(k[2] - 1, 0) * dil[2] + 1, 1);
-    int64_t planes = d->batch * d->out[0], line_floats = most(k[0], 1) * j.window_width * j.chunk;
+    int64_t planes = d->batch * d->out[0], line_floats = most(k[0], 1) * j.window_width * units(j.chunk);
     int64_t fit = least(WINDOW / line_floats - most(k[1] - 1, 0) * dil[1] - 1, POSITIONS / j.width) / s[1] + 1;
     j.lines = most(1, least(fit, d->out[1]));
     j.line_blocks = gy_tiles(d->out[1], j.lines);
@@ -128,17 +132,19 @@ static direct direct_of(const gy_conv_direct *given) {
     j.panel_tiles = gy_tiles(j.panels, j.per_tile);
     j.per_tile = gy_tiles(j.panels, j.panel_tiles);
     bool one_line = d->batch * d->n_in == d->in[2] && d->batch * d->n_out == d->in[2];
-    j.in_place = j.taps == 1 && one_line && s[2] == 1 && j.q.before[2] == 0 && d->cin % 512 != 0;
+    j.in_place = j.taps == 1 && one_line && s[2] == 1 && j.q.before[2] == 0 && d->cin % 512 != 0 && GY_CONV_PAIR == 1;
     j.window_bytes =
-        j.in_place ? 0
-                   : line_bytes(j.planes * most(k[0], 1) * j.window_lines * j.window_width * j.chunk, sizeof(float));
-    j.panel_bytes = j.fly ? line_bytes(2 * VL * j.taps * j.chunk, sizeof(float)) : 0;
-    j.room_bytes = j.window_bytes + j.panel_bytes + line_bytes(j.pieces, sizeof(piece));
+        j.in_place
+            ? 0
+            : line_bytes(j.planes * most(k[0], 1) * j.window_lines * j.window_width * units(j.chunk), sizeof(float));
+    j.panel_bytes = j.fly ? line_bytes(2 * VL * j.taps * units(j.chunk), sizeof(float)) : 0;
+    j.wide_bytes = GY_CONV_PAIR == 2 ? line_bytes(2 * VL * j.taps * j.chunk, sizeof(float)) : 0;
+    j.room_bytes = j.window_bytes + j.panel_bytes + j.wide_bytes + line_bytes(j.pieces, sizeof(piece));
     return j;
 }
 
 static size_t packed_bytes(const direct *j) {
-    return j->fly ? 0 : line_bytes(j->q.d.groups * j->taps * j->in_group * j->padded, sizeof(float));
+    return j->fly ? 0 : line_bytes(j->q.d.groups * j->taps * units(j->in_group) * j->padded, sizeof(float));
 }
 
 static size_t row_bytes(const direct *j) {
@@ -152,18 +158,47 @@ size_t GY_ISAFN(gy_conv_direct_scratch)(const gy_conv_direct *q, int threads) {
 
 /* ---- weights ---- */
 
+static void pack_panel(const direct *j, int64_t group, int64_t j0, int64_t n, int64_t c0, int64_t cc, float *wide,
+                       float *dst) {
+    float *to = GY_CONV_PAIR == 2 ? wide : dst;
+    GY_ISAFN(gy_conv_weights_pack)(&j->q.w, j->row[cc != j->chunk], group, j0, n, c0, cc, to);
+#if defined(GY_TIER_avx512bf16)
+    int64_t width = up(n, VL);
+    for (int64_t tap = 0; tap < j->taps; tap++, wide += cc * width)
+        for (int64_t c = 0; c < cc; c += 2)
+            for (int64_t r = 0; r < width; r += VL, dst += VL) {
+                const float *first = wide + c * width + r;
+                v_store(dst, gy_conv_pair(v_load(first), c + 1 < cc ? v_load(first + width) : v_zero()));
+            }
+#endif
+}
+/* Where the columns from j0 on of a chunk of cc channels lie. */
+static float *packed_at(const direct *j, int64_t group, int64_t j0, int64_t c0, int64_t cc) {
+    return j->packed + j->taps * ((group * units(j->in_group) + c0 / GY_CONV_PAIR) * j->padded + j0 * units(cc));
+}
 static void pack_tile(void *arg, int64_t t, int worker) {
-    (void)worker;
     const direct *j = arg;
     int64_t chunk = t % j->chunks, j0 = t / j->chunks % j->panels * 2 * VL, group = t / j->chunks / j->panels;
     int64_t c0 = chunk * j->chunk, cc = least(j->in_group - c0, j->chunk), n = least(j->out_group - j0, 2 * VL);
-    float *dst = j->packed + j->taps * ((group * j->in_group + c0) * j->padded + j0 * cc);
-    GY_ISAFN(gy_conv_weights_pack)(&j->q.w, j->row[cc != j->chunk], group, j0, n, c0, cc, dst);
+    char *room = j->room + (size_t)worker * j->room_bytes;
+    pack_panel(j, group, j0, n, c0, cc, (float *)(room + j->window_bytes + j->panel_bytes),
+               packed_at(j, group, j0, c0, cc));
 }
 
 /* ---- the window ---- */
 
-/* Floats of n positions, `run` of the `stride` floats of each. */
+/* `run` of the `stride` floats of each of n positions. */
+#if defined(GY_TIER_avx512bf16)
+static void copy_positions(const float *from, int64_t stride, int64_t run, int64_t n, float *to) {
+    for (int64_t i = 0; i < n; i++, from += stride, to += units(run)) {
+        int64_t e = 0;
+        for (; e + VL <= run; e += VL) _mm256_storeu_ps(to + e / 2, (__m256)_mm512_cvtneps_pbh(v_load(from + e)));
+        if (e < run)
+            _mm256_mask_storeu_ps(to + e / 2, (__mmask8)v_tail(units(run - e)),
+                                  (__m256)_mm512_cvtneps_pbh(v_loadn(from + e, run - e)));
+    }
+}
+#else
 static void copy_positions(const float *from, int64_t stride, int64_t run, int64_t n, float *to) {
     if (run == stride) {
         memcpy(to, from, (size_t)(n * run) * sizeof(float));
@@ -175,6 +210,7 @@ static void copy_positions(const float *from, int64_t stride, int64_t run, int64
         if (e < run) v_storen(to + e, v_loadn(from + e, run - e), run - e);
     }
 }
+#endif
 
 typedef struct {
     int64_t plane0, plane1, line0, line1, o0, o1; /* planes, lines, positions along a line */
@@ -183,22 +219,22 @@ typedef struct {
 static void fill_window(const direct *j, const block *b, int64_t channel, int64_t cc, float *to) {
     const gy_conv_direct *q = &j->q;
     const gy_conv_dims *d = &q->d;
-    int64_t first = b->o0 * q->stride[2] - q->before[2], n = (b->o1 - b->o0 - 1) * q->stride[2] + 1;
+    int64_t u = units(cc), first = b->o0 * q->stride[2] - q->before[2], n = (b->o1 - b->o0 - 1) * q->stride[2] + 1;
     n += most(d->kernel[2] - 1, 0) * q->dilation[2];
     int64_t lo = least(most(-first, 0), n), hi = most(least(d->in[2] - first, n), lo);
     int64_t lines = (b->line1 - b->line0 - 1) * q->stride[1] + 1 + most(d->kernel[1] - 1, 0) * q->dilation[1];
     for (int64_t plane = b->plane0; plane < b->plane1; plane++)
-        for (int64_t k0 = 0; k0 < d->kernel[0]; k0++, to += j->window_lines * j->window_width * cc) {
+        for (int64_t k0 = 0; k0 < d->kernel[0]; k0++, to += j->window_lines * j->window_width * u) {
             int64_t i0 = plane % d->out[0] * q->stride[0] - q->before[0] + k0 * q->dilation[0];
             if (i0 < 0 || i0 >= d->in[0]) continue;
             const float *in = q->in + (plane / d->out[0] * d->in[0] + i0) * d->in[1] * d->in[2] * d->cin + channel;
             for (int64_t l = 0; l < lines; l++) {
                 int64_t i1 = b->line0 * q->stride[1] - q->before[1] + l;
                 if (i1 < 0 || i1 >= d->in[1]) continue;
-                float *line = to + l * j->window_width * cc;
-                memset(line, 0, (size_t)(lo * cc) * sizeof(float));
-                copy_positions(in + (i1 * d->in[2] + first + lo) * d->cin, d->cin, cc, hi - lo, line + lo * cc);
-                memset(line + hi * cc, 0, (size_t)((n - hi) * cc) * sizeof(float));
+                float *line = to + l * j->window_width * u;
+                memset(line, 0, (size_t)(lo * u) * sizeof(float));
+                copy_positions(in + (i1 * d->in[2] + first + lo) * d->cin, d->cin, cc, hi - lo, line + lo * u);
+                memset(line + hi * u, 0, (size_t)((n - hi) * u) * sizeof(float));
             }
         }
 }
@@ -306,14 +342,15 @@ static void direct_tile(void *arg, int64_t t, int worker) {
     int64_t group = rest / j->plane_blocks;
     char *room = j->room + (size_t)worker * j->room_bytes;
     float *window = (float *)room, *panel = (float *)(room + j->window_bytes);
-    piece *p = (piece *)(room + j->window_bytes + j->panel_bytes);
+    float *wide = (float *)(room + j->window_bytes + j->panel_bytes);
+    piece *p = (piece *)(room + j->window_bytes + j->panel_bytes + j->wide_bytes);
     int64_t pieces = b.o1 > b.o0 && b.line1 > b.line0 ? list_pieces(j, &b, group, p) : 0;
     if (!pieces) return;
     int64_t j0 = tile * j->per_tile * 2 * VL, j1 = least(j->out_group, j0 + j->per_tile * 2 * VL);
     for (int64_t chunk = 0; chunk < j->chunks; chunk++) {
         int64_t c0 = chunk * j->chunk, cc = least(j->in_group - c0, j->chunk);
         const float *in = window;
-        int64_t pitch = cc, c = group * j->in_group + c0;
+        int64_t pitch = units(cc), c = group * j->in_group + c0;
         if (j->in_place)
             in = j->q.in + b.o0 * (pitch = d->cin) + c;
         else
@@ -322,9 +359,9 @@ static void direct_tile(void *arg, int64_t t, int worker) {
             int64_t n = least(j->out_group - jj, 2 * VL);
             const float *w = panel;
             if (j->fly)
-                GY_ISAFN(gy_conv_weights_pack)(&j->q.w, j->row[cc != j->chunk], group, jj, n, c0, cc, panel);
+                pack_panel(j, group, jj, n, c0, cc, wide, panel);
             else
-                w = j->packed + j->taps * ((group * j->in_group + c0) * j->padded + jj * cc);
+                w = packed_at(j, group, jj, c0, cc);
             int64_t next = jj + 2 * VL < j1 ? jj + 2 * VL : j0, next_c0 = next > jj ? c0 : c0 + cc;
             int64_t next_n = least(j->out_group - next, 2 * VL), next_cc = least(j->in_group - next_c0, j->chunk);
             for (int64_t i = 0; i < pieces; i++) {
@@ -332,10 +369,10 @@ static void direct_tile(void *arg, int64_t t, int worker) {
                 at.c += jj;
                 if (j->fly && next_cc > 0)
                     GY_ISAFN(gy_conv_weights_fetch)(&j->q.w, group, next, next_n, next_c0, next_cc, i, pieces);
-                piece_table[at.mr - 1][n > VL](j, &at, in, pitch, w, cc, n, chunk == 0);
+                piece_table[at.mr - 1][n > VL](j, &at, in, pitch, w, units(cc), n, chunk == 0);
                 if (j->q.finish && chunk + 1 == j->chunks) {
                     int64_t col = group * j->out_group + jj;
-                    GY_ISAFN(gy_gemm_finish_f32)(j->q.finish, at.row, at.row + at.mr, col, col + n);
+                    GY_CONV_FINISH(j->q.finish, at.row, at.row + at.mr, col, col + n);
                 }
             }
         }

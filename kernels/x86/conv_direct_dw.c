@@ -39,11 +39,12 @@ typedef struct {
     const float *x, *y;
     float *w;
     int64_t in_group, out_group;
-    int64_t span, spans;          /* input channels of a tile */
-    int64_t panels, padded;       /* of output channels, two vectors; a panel's floats a row */
-    int64_t planes, lines, width; /* a block: planes (sample, outermost axis), or lines of one plane, or a part */
+    int64_t span, spans;           /* input channels of a tile */
+    int64_t together, panel_tiles; /* panels of a tile: they share its window */
+    int64_t panels, padded;        /* of output channels, two vectors; a panel's floats a row */
+    int64_t planes, lines, width;  /* a block: planes (sample, outermost axis), or lines of one plane, or a part */
     int64_t plane_blocks, line_blocks, width_blocks, blocks, parts;
-    int64_t window_lines, window_width; /* of a plane */
+    int64_t window_lines, window_width; /* of a plane; bf16: pairs of outputs */
     bool in_place;                      /* pointwise: x is its own window */
     float *part;                        /* [part][group, panel][in_group x taps x padded]; NULL: one part */
     int64_t part_floats;
@@ -73,7 +74,7 @@ static gradient gradient_of(const gy_conv_attr *a, const gy_conv_dims *given) {
     const gy_conv_dims *d = &j.d;
     j.in_group = d->cin / d->groups;
     j.out_group = d->cout / d->groups;
-    j.in_place = d->taps == 1 && d->in[2] == d->batch * d->n_in && d->out[2] == d->in[2];
+    j.in_place = GY_CONV_PAIR == 1 && d->taps == 1 && d->in[2] == d->batch * d->n_in && d->out[2] == d->in[2];
     j.spans = gy_tiles(j.in_group, CHANNELS);
     j.span = j.spans > 1 ? least(up(gy_tiles(j.in_group, j.spans), 16), CHANNELS) : j.in_group;
     j.spans = gy_tiles(j.in_group, j.span);
@@ -85,6 +86,7 @@ static gradient gradient_of(const gy_conv_attr *a, const gy_conv_dims *given) {
     j.lines = most(1, least(POSITIONS / j.width, d->out[1]));
     j.line_blocks = gy_tiles(d->out[1], j.lines);
     j.lines = gy_tiles(d->out[1], j.line_blocks);
+    if (GY_CONV_PAIR == 2) j.window_width = gy_tiles(j.width, 2);
     j.window_lines = (j.lines - 1) * a->stride[1] + (d->kernel[1] - 1) * a->dilation[1] + 1;
     int64_t planes = d->batch * d->out[0];
     j.planes = 1;
@@ -92,17 +94,22 @@ static gradient gradient_of(const gy_conv_attr *a, const gy_conv_dims *given) {
     j.plane_blocks = gy_tiles(planes, j.planes);
     j.planes = gy_tiles(planes, j.plane_blocks);
     j.blocks = j.plane_blocks * j.line_blocks * j.width_blocks;
-    int64_t tiles = d->groups * j.panels * j.spans;
+    j.together = least(j.panels, d->taps == 1 ? 4 : GY_CONV_PAIR);
+    j.panel_tiles = gy_tiles(j.panels, j.together);
+    j.together = gy_tiles(j.panels, j.panel_tiles);
+    int64_t tiles = d->groups * j.panel_tiles * j.spans;
     double work = (double)d->batch * (double)d->n_out * (double)(d->taps * j.span) * (double)j.padded;
     j.parts = 1;
     if (tiles < SPREAD) j.parts = least(gy_tiles(SPREAD, most(tiles, 1)), least(j.blocks, 1 + (int64_t)(work / LEAST)));
     if (j.parts < 1) j.parts = 1;
     j.part_floats = j.parts > 1 ? d->groups * j.panels * j.in_group * d->taps * j.padded : 0;
     j.sum_bytes = line_bytes(d->taps * j.span * j.padded, sizeof(float));
-    j.window_bytes =
-        j.in_place ? 0 : line_bytes(j.planes * d->kernel[0] * j.window_lines * j.window_width * j.span, sizeof(float));
-    j.panel_bytes = line_bytes(j.planes * j.lines * j.width * j.padded, sizeof(float));
-    j.room_bytes = j.sum_bytes + j.window_bytes + j.panel_bytes;
+    j.window_bytes = j.in_place ? 0
+                                : line_bytes((GY_CONV_PAIR == 2 ? d->kernel[2] : 1) * j.planes * d->kernel[0] *
+                                                 j.window_lines * j.window_width * j.span,
+                                             sizeof(float));
+    j.panel_bytes = line_bytes(j.planes * j.lines * gy_tiles(j.width, GY_CONV_PAIR) * j.padded, sizeof(float));
+    j.room_bytes = (size_t)j.together * j.sum_bytes + j.window_bytes + j.panel_bytes;
     return j;
 }
 
@@ -114,6 +121,55 @@ size_t GY_ISAFN(gy_conv_direct_dw_scratch)(const gy_conv_attr *a, const gy_conv_
 typedef struct {
     int64_t plane0, plane1, line0, line1, o0, o1; /* planes, lines, positions along a line */
 } block;
+
+#if defined(GY_TIER_avx512bf16)
+
+/* The pairs of outputs o, o+1 of n positions: what they read of `run` channels, zeros outside. Position i of the line
+ * is `from` + i stride, 0 <= i < size; the outputs read first, first + step, ... */
+static void copy_pairs(const float *from, int64_t stride, int64_t size, int64_t first, int64_t step, int64_t run,
+                       int64_t n, int64_t width, float *to) {
+    for (int64_t o = 0; o < n; o += 2, to += width) {
+        int64_t i0 = first + o * step, i1 = i0 + step;
+        const float *x0 = from + i0 * stride, *x1 = from + i1 * stride;
+        bool in0 = i0 >= 0 && i0 < size, in1 = i1 >= 0 && i1 < size && o + 1 < n;
+        for (int64_t e = 0; e < run; e += VL) {
+            int64_t live = least(run - e, VL), room = least(width - e, VL);
+            vf a = in0 ? v_loadn(x0 + e, live) : v_zero(), b = in1 ? v_loadn(x1 + e, live) : v_zero();
+            v_storen(to + e, gy_conv_pair(a, b), room);
+        }
+    }
+}
+
+/* What the block reads of channels c0 .. c0+n, for each tap along the line. */
+static void fill_window(const gradient *j, const block *b, int64_t c0, int64_t n, float *to) {
+    const gy_conv_attr *a = j->a;
+    const gy_conv_dims *d = &j->d;
+    int64_t lines = (b->line1 - b->line0 - 1) * a->stride[1] + (d->kernel[1] - 1) * a->dilation[1] + 1;
+    for (int64_t k2 = 0; k2 < d->kernel[2]; k2++)
+        for (int64_t plane = b->plane0; plane < b->plane0 + j->planes; plane++)
+            for (int64_t k0 = 0; k0 < d->kernel[0]; k0++, to += j->window_lines * j->window_width * n) {
+                int64_t i0 = gy_conv_source(a, 0, plane % d->out[0], k0);
+                if (plane >= b->plane1 || i0 < 0 || i0 >= d->in[0]) continue;
+                const float *x = j->x + (plane / d->out[0] * d->in[0] + i0) * d->in[1] * d->in[2] * d->cin + c0;
+                for (int64_t l = 0; l < lines; l++) {
+                    int64_t i1 = b->line0 * a->stride[1] - a->before[1] + l;
+                    if (i1 < 0 || i1 >= d->in[1]) continue;
+                    copy_pairs(x + i1 * d->in[2] * d->cin, d->cin, d->in[2], gy_conv_source(a, 2, b->o0, k2),
+                               a->stride[2], n, b->o1 - b->o0, n, to + l * j->window_width * n);
+                }
+            }
+}
+
+static void fill_panel(const gradient *j, const block *b, int64_t channel, int64_t n, int64_t width, float *to) {
+    const gy_conv_dims *d = &j->d;
+    int64_t count = b->o1 - b->o0;
+    for (int64_t plane = b->plane0; plane < b->plane1; plane++)
+        for (int64_t line = b->line0; line < b->line1; line++, to += gy_tiles(count, 2) * width)
+            copy_pairs(j->y + ((plane * d->out[1] + line) * d->out[2] + b->o0) * d->cout + channel, d->cout, count, 0,
+                       1, n, count, width, to);
+}
+
+#else
 
 /* `run` of the `stride` floats of each of n positions, `width` apart; zeros behind. */
 static void copy_positions(const float *from, int64_t stride, int64_t run, int64_t n, int64_t width, float *to) {
@@ -160,6 +216,8 @@ static void fill_panel(const gradient *j, const block *b, int64_t channel, int64
                            b->o1 - b->o0, width, to);
 }
 
+#endif
+
 /* The outputs in [from, to) whose tap k lies inside the input. */
 static void outputs_inside(const gradient *j, int axis, int64_t k, int64_t from, int64_t to, int64_t *lo, int64_t *hi) {
     int64_t s = j->a->stride[axis], first = k * j->a->dilation[axis] - j->a->before[axis];
@@ -191,8 +249,8 @@ GY_INLINE void sum_tile(const int mr, const int nv, const positions *p, float *s
 #pragma GCC unroll 16
                 for (int i = 0; i < mr; i++) {
                     vf xi = v_set(x[i]);
-                    acc[i][0] = v_fma(xi, y0, acc[i][0]);
-                    if (nv > 1) acc[i][1] = v_fma(xi, y1, acc[i][1]);
+                    acc[i][0] = gy_conv_fma(xi, y0, acc[i][0]);
+                    if (nv > 1) acc[i][1] = gy_conv_fma(xi, y1, acc[i][1]);
                 }
             }
         }
@@ -227,26 +285,29 @@ static void add_block(const gradient *j, const block *b, const float *window, in
         int64_t k2 = tap % d->kernel[2], k1 = tap / d->kernel[2] % d->kernel[1], k0 = tap / d->kernel[2] / d->kernel[1];
         int64_t o0, o1, l0, l1;
         outputs_inside(j, 2, k2, b->o0, b->o1, &o0, &o1);
+        int64_t rows = width, step = a->stride[2] * pitch, skip = (o0 - b->o0) * a->stride[2] + k2 * a->dilation[2];
+        if (GY_CONV_PAIR == 2) { /* whole lines of pairs, a window for each k2 */
+            rows = gy_tiles(width, 2);
+            step = pitch;
+            skip = k2 * j->planes * d->kernel[0] * j->window_lines * j->window_width;
+        }
         outputs_inside(j, 1, k1, b->line0, b->line1, &l0, &l1);
         positions p = {.x_plane = d->kernel[0] * j->window_lines * j->window_width * pitch,
                        .x_line = a->stride[1] * j->window_width * pitch,
-                       .x_step = a->stride[2] * pitch,
-                       .y_plane = lines * width * nv * VL,
-                       .y_line = width * nv * VL,
+                       .x_step = step,
+                       .y_plane = lines * rows * nv * VL,
+                       .y_line = rows * nv * VL,
                        .plane1 = b->plane1 - b->plane0,
                        .line0 = l0 - b->line0,
                        .line1 = o1 > o0 ? l1 - b->line0 : 0,
-                       .count = o1 - o0};
+                       .count = GY_CONV_PAIR == 2 ? rows : o1 - o0};
         for (int64_t plane = b->plane0; plane < b->plane1; plane++) {
             int64_t i0 = gy_conv_source(a, 0, plane % d->out[0], k0);
             if (i0 >= 0 && i0 < d->in[0]) p.planes |= (uint64_t)1 << (plane - b->plane0);
         }
-        p.y = panel + (o0 - b->o0) * nv * VL;
+        p.y = panel + (GY_CONV_PAIR == 2 ? 0 : o0 - b->o0) * nv * VL;
         const float *x = window;
-        if (!j->in_place)
-            x += ((k0 * j->window_lines + k1 * a->dilation[1]) * j->window_width + k2 * a->dilation[2] +
-                  (o0 - b->o0) * a->stride[2]) *
-                 pitch;
+        if (!j->in_place) x += ((k0 * j->window_lines + k1 * a->dilation[1]) * j->window_width + skip) * pitch;
         for (int64_t i = 0; i < blocks; i++) {
             int64_t lo = n * i / blocks, hi = n * (i + 1) / blocks;
             p.x = x + lo;
@@ -290,31 +351,23 @@ static void range(int64_t n, int64_t grain, int64_t i, int64_t *lo, int64_t *hi)
     if (*hi < *lo) *lo = *hi;
 }
 
-typedef struct {
-    int64_t span, panel, group, part;
-} place;
-static place place_of(const gradient *j, int64_t t) {
-    place p = {.span = t % j->spans};
-    t /= j->spans;
-    p.panel = t % j->panels;
-    t /= j->panels;
-    p.group = t % j->d.groups;
-    p.part = t / j->d.groups;
-    return p;
+/* Panel `panel` of a group by input channels c0 .. c0+channels: what a tile has summed goes to w. */
+static void finish(const gradient *j, int64_t group, int64_t panel, int64_t c0, int64_t channels, const float *sum) {
+    int64_t j0 = panel * 2 * VL, n = least(j->out_group - j0, 2 * VL);
+    float *w = j->w + ((group * j->out_group + j0) * j->in_group + c0) * j->d.taps;
+    unpack(sum, j->d.taps, channels, up(n, VL), n, w, j->in_group * j->d.taps);
 }
 
 static void sum_blocks(void *arg, int64_t t, int worker) {
     const gradient *j = arg;
     const gy_conv_dims *d = &j->d;
-    place at = place_of(j, t);
-    int64_t c0 = at.span * j->span, channels = least(j->in_group - c0, j->span);
-    int64_t j0 = at.panel * 2 * VL, n = least(j->out_group - j0, 2 * VL), nv = gy_tiles(n, VL);
-    char *room = j->room + (size_t)worker * j->room_bytes;
-    float *sum = (float *)room, *window = (float *)(room + j->sum_bytes);
-    float *panel = (float *)(room + j->sum_bytes + j->window_bytes);
-    int64_t sums = d->taps * channels * nv * VL;
+    int64_t c0 = t % j->spans * j->span, channels = least(j->in_group - c0, j->span), rest = t / j->spans;
+    int64_t p0 = rest % j->panel_tiles * j->together, p1 = least(j->panels, p0 + j->together);
+    int64_t group = rest / j->panel_tiles % d->groups, part = rest / j->panel_tiles / d->groups;
+    char *room = j->room + (size_t)worker * j->room_bytes, *behind = room + (size_t)j->together * j->sum_bytes;
+    float *window = (float *)behind, *panel = (float *)(behind + j->window_bytes);
     bool first = true;
-    for (int64_t i = j->blocks * at.part / j->parts; i < j->blocks * (at.part + 1) / j->parts; i++) {
+    for (int64_t i = j->blocks * part / j->parts; i < j->blocks * (part + 1) / j->parts; i++) {
         block b;
         range(d->out[2], j->width, i % j->width_blocks, &b.o0, &b.o1);
         range(d->out[1], j->lines, i / j->width_blocks % j->line_blocks, &b.line0, &b.line1);
@@ -322,35 +375,41 @@ static void sum_blocks(void *arg, int64_t t, int worker) {
         if (b.o1 == b.o0 || b.line1 == b.line0 || b.plane1 == b.plane0) continue;
         const float *x = window;
         if (j->in_place)
-            x = j->x + b.o0 * d->cin + at.group * j->in_group + c0;
+            x = j->x + b.o0 * d->cin + group * j->in_group + c0;
         else
-            fill_window(j, &b, at.group * j->in_group + c0, channels, window);
-        fill_panel(j, &b, at.group * j->out_group + j0, n, nv * VL, panel);
-        add_block(j, &b, x, j->in_place ? d->cin : channels, panel, channels, nv, sum, first);
+            fill_window(j, &b, group * j->in_group + c0, channels, window);
+        for (int64_t p = p0; p < p1; p++) {
+            int64_t n = least(j->out_group - p * 2 * VL, 2 * VL), nv = gy_tiles(n, VL);
+            float *sum = (float *)(room + (size_t)(p - p0) * j->sum_bytes);
+            fill_panel(j, &b, group * j->out_group + p * 2 * VL, n, nv * VL, panel);
+            add_block(j, &b, x, j->in_place ? d->cin : channels, panel, channels, nv, sum, first);
+        }
         first = false;
     }
-    if (first) memset(sum, 0, (size_t)sums * sizeof *sum);
-    if (j->parts > 1)
-        memcpy(part_of(j, at.part, at.group, at.panel, c0), sum, (size_t)sums * sizeof *sum);
-    else
-        unpack(sum, d->taps, channels, nv * VL, n, j->w + ((at.group * j->out_group + j0) * j->in_group + c0) * d->taps,
-               j->in_group * d->taps);
+    for (int64_t p = p0; p < p1; p++) {
+        float *sum = (float *)(room + (size_t)(p - p0) * j->sum_bytes);
+        size_t bytes = (size_t)(d->taps * channels * up(least(j->out_group - p * 2 * VL, 2 * VL), VL)) * sizeof *sum;
+        if (first) memset(sum, 0, bytes);
+        if (j->parts > 1)
+            memcpy(part_of(j, part, group, p, c0), sum, bytes);
+        else
+            finish(j, group, p, c0, channels, sum);
+    }
 }
 
 static void add_parts(void *arg, int64_t t, int worker) {
     (void)worker;
     const gradient *j = arg;
-    place at = place_of(j, t);
-    int64_t c0 = at.span * j->span, channels = least(j->in_group - c0, j->span);
-    int64_t j0 = at.panel * 2 * VL, n = least(j->out_group - j0, 2 * VL), nv = gy_tiles(n, VL);
-    float *sum = part_of(j, 0, at.group, at.panel, c0);
+    int64_t c0 = t % j->spans * j->span, channels = least(j->in_group - c0, j->span), rest = t / j->spans;
+    int64_t panel = rest % j->panels, group = rest / j->panels;
+    int64_t width = up(least(j->out_group - panel * 2 * VL, 2 * VL), VL);
+    float *sum = part_of(j, 0, group, panel, c0);
     for (int64_t part = 1; part < j->parts; part++) {
-        const float *more = part_of(j, part, at.group, at.panel, c0);
-        for (int64_t i = 0; i < j->d.taps * channels * nv * VL; i += VL)
+        const float *more = part_of(j, part, group, panel, c0);
+        for (int64_t i = 0; i < j->d.taps * channels * width; i += VL)
             v_store(sum + i, v_add(v_load(sum + i), v_load(more + i)));
     }
-    unpack(sum, j->d.taps, channels, nv * VL, n, j->w + ((at.group * j->out_group + j0) * j->in_group + c0) * j->d.taps,
-           j->in_group * j->d.taps);
+    finish(j, group, panel, c0, channels, sum);
 }
 
 void GY_ISAFN(gy_conv_direct_dw)(const gy_conv_attr *a, const gy_conv_dims *d, const float *x, const float *y, float *w,
@@ -361,7 +420,6 @@ void GY_ISAFN(gy_conv_direct_dw)(const gy_conv_attr *a, const gy_conv_dims *d, c
     j.w = w;
     if (j.parts > 1) j.part = scratch;
     j.room = (char *)scratch + line_bytes(j.parts * j.part_floats, sizeof(float));
-    int64_t tiles = d->groups * j.panels * j.spans;
-    gy_par(pool, tiles * j.parts, sum_blocks, &j);
-    if (j.parts > 1) gy_par(pool, tiles, add_parts, &j);
+    gy_par(pool, d->groups * j.panel_tiles * j.spans * j.parts, sum_blocks, &j);
+    if (j.parts > 1) gy_par(pool, d->groups * j.panels * j.spans, add_parts, &j);
 }

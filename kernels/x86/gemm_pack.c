@@ -48,7 +48,8 @@ static void NAME(pack_depth_adjacent)(const T *src, int64_t line, int64_t n, int
             OP(transpose)(b);
             T *d = dst + p * width + r;
             for (int i = 0; i < np; i++) {
-                if ((depth - p - i) * width - r >= LANES)
+                /* a second block would run over into depths that the first has written */
+                if ((r == 0 || r + LANES <= width) && (depth - p - i) * width - r >= LANES)
                     OP(store)(d + i * width, b[i]);
                 else
                     OP(storen)(d + i * width, b[i], w);

@@ -1,0 +1,2 @@
+/* The direct convolution on AVX512-BF16, from the source of the other tiers. */
+#include "conv_direct.c"
