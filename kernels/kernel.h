@@ -31,13 +31,10 @@ typedef struct gy_kargs {
     gy_view *out;  /* contiguous */
     void *scratch; /* 64-byte aligned, of the size that the row's scratch function asked for */
     gy_pool *pool;
-    gy_span_fn span;    /* elementwise rows: the span function the plan chose */
-<<<<<<< HEAD
+    gy_span_fn span;       /* elementwise rows: the span function the plan chose */
     const void *packed[2]; /* inputs 0 and 1 as the row's prepack left them; NULL: not packed */
-=======
-    bool winograd;      /* the plan allows GY_K_WINOGRAD rows */
->>>>>>> refs/heads/k2
-    gy_dtype precision; /* the plan's: GY_BF16, or GY_F32 (also GY_DTYPE_DEFAULT); see GY_K_BF16_COMPUTE */
+    bool winograd;         /* the plan allows GY_K_WINOGRAD rows */
+    gy_dtype precision;    /* the plan's: GY_BF16, or GY_F32 (also GY_DTYPE_DEFAULT); see GY_K_BF16_COMPUTE */
 } gy_kargs;
 
 /* Inputs 0 and 1 of a row, kept in the row's own layout from run to run where the plan sees that they do not change:
