@@ -223,6 +223,10 @@ static gy_t gelu_grad(gy_graph *g, kase c) {
     gy_t x = in(g, c, "x", GY_S(c->d[0]));
     return grad(g, c, gy_gelu(x), 1, &x);
 }
+static gy_t gelu_tanh_grad(gy_graph *g, kase c) {
+    gy_t x = in(g, c, "x", GY_S(c->d[0]));
+    return grad(g, c, gy_gelu_tanh(x), 1, &x);
+}
 static gy_t silu_grad(gy_graph *g, kase c) {
     gy_t x = in(g, c, "x", GY_S(c->d[0]));
     return grad(g, c, gy_silu(x), 1, &x);
@@ -477,6 +481,7 @@ const bench_case bench_cases[] = {
     {"attention", "attention_grad", GY_OP_attention_grad, attention_grad, ATT, {1, 1024, 8, 80, 1024, 8}, .step = true},
 
     {"softmax", "softmax", GY_OP_softmax, softmax, RC, {256, 256}, .quick = true},
+    {"softmax", "softmax", GY_OP_softmax, softmax, RC, {1024, 1024}},
     {"softmax", "softmax", GY_OP_softmax, softmax, RC, {4096, 1024}, .quick = true},
     {"softmax", "softmax", GY_OP_softmax, softmax, RC, {8192, 4096}},
     {"softmax", "softmax_grad", GY_OP_softmax_grad, softmax_grad, RC, {256, 256}, .step = true},
@@ -511,9 +516,13 @@ const bench_case bench_cases[] = {
     {"elementwise", "gelu", GY_OP_gelu, unary, "%d", {1 << 20}, .quick = true},
     {"elementwise", "gelu", GY_OP_gelu, unary, "%d", {16 << 20}},
     {"elementwise", "gelu_grad", GY_OP_chain, gelu_grad, "%d", {1 << 20}},
+    {"elementwise", "gelu_tanh", GY_OP_gelu_tanh, unary, "%d", {1 << 20}},
+    {"elementwise", "gelu_tanh_grad", GY_OP_chain, gelu_tanh_grad, "%d", {1 << 20}},
     {"elementwise", "silu", GY_OP_silu, unary, "%d", {64 << 10}},
     {"elementwise", "silu", GY_OP_silu, unary, "%d", {1 << 20}},
+    {"elementwise", "silu", GY_OP_silu, unary, "%d", {16 << 20}},
     {"elementwise", "silu_grad", GY_OP_chain, silu_grad, "%d", {1 << 20}},
+    {"elementwise", "silu_grad", GY_OP_chain, silu_grad, "%d", {16 << 20}},
     {"elementwise", "chain mul add sigmoid mul", GY_OP_chain, chain, "%d", {1 << 20}, .quick = true},
 
     {"reduce", "sum", GY_OP_sum, sum_all, RC, {4096, 1024}, .quick = true},

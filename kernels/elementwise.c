@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-enum { SPAN = 1024, GRAIN = 16384, MAX_IN = GY_CHAIN_INPUTS };
+enum { SPAN = 1024, GRAIN = 16384, MAX_IN = GY_CHAIN_INPUTS, PAST = 32 << 20 /* bytes that caches will not keep */ };
 
 typedef struct {
     const gy_kargs *k;
@@ -17,6 +17,7 @@ typedef struct {
     int64_t inner, outer;  /* elements of the last axis; product of the others */
     int64_t rows_a_tile;   /* several short rows, or */
     int64_t tiles_a_row;   /* a piece of one long row */
+    bool past;             /* the result is larger than the caches and none of the inputs */
     const gy_chain *chain; /* NULL: one operator, k->span */
 } job;
 
@@ -55,6 +56,13 @@ static void prepare(job *j, const gy_kargs *k) {
     j->outer = 1;
     for (int64_t a = 0; a + 1 < j->rank; a++) j->outer *= j->dim[a];
     j->tiles_a_row = j->inner > GRAIN ? gy_tiles(j->inner, GRAIN) : 1;
+    size_t bytes = (size_t)(j->inner * j->outer) * gy_dtype_size(k->out[0].dtype);
+    bool in_place = false;
+    for (int i = 0; i < k->n_in; i++) {
+        in_place = in_place || k->in[i].data == k->out[0].data;
+        bytes += (size_t)gy_shape_count(k->in[i].shape) * gy_dtype_size(k->in[i].dtype);
+    }
+    j->past = bytes > PAST && !in_place;
     j->rows_a_tile = j->tiles_a_row > 1 ? 1 : GRAIN / (j->inner > 0 ? j->inner : 1);
     if (j->rows_a_tile < 1) j->rows_a_tile = 1;
 }
@@ -88,6 +96,7 @@ static void run_chain(const job *j, const operand in[], void *out, int64_t n) {
     for (int64_t i = 0; i < j->chain->n; i++) {
         const gy_chain_op *o = &j->chain->ops[i];
         gy_span s = {.attr = o->attr, .n = n, .out_dtype = o->dtype, .out = o->out < 0 ? out : slot[o->out]};
+        s.past = j->past && o->out < 0;
         for (int k = 0; k < o->n_in; k++) {
             int from = o->in[k];
             s.in[k] = from >= 0 ? in[from].data : slot[-1 - from];
@@ -119,7 +128,7 @@ static void run_row(const job *j, int64_t row, int64_t lo, int64_t hi) {
         if (j->chain) {
             run_chain(j, in, out, n);
         } else {
-            gy_span s = {.attr = k->attr, .n = n, .out_dtype = k->out[0].dtype, .out = out};
+            gy_span s = {.attr = k->attr, .n = n, .out_dtype = k->out[0].dtype, .out = out, .past = j->past};
             for (int i = 0; i < k->n_in; i++) {
                 s.in[i] = in[i].data;
                 s.step[i] = in[i].step;

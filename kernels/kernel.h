@@ -59,6 +59,7 @@ struct gy_span {
     const void *in[3];
     int64_t step[3];
     gy_dtype in_dtype[3];
+    bool past; /* advice: the whole result is larger than the caches, it may be written past them */
 };
 
 /* Row flags. */

@@ -345,6 +345,8 @@ KERNELS = {
     "erf": elements(torch.erf),
     "gelu": elements(F.gelu),
     "silu": elements(F.silu),
+    "gelu_tanh": elements(lambda x: F.gelu(x, approximate="tanh")),
+    "gelu_tanh_grad": elements_grad(lambda x: F.gelu(x, approximate="tanh")),
     "gelu_grad": elements_grad(F.gelu),
     "silu_grad": elements_grad(F.silu),
     "chain mul add sigmoid mul": lambda d, x: (

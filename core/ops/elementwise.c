@@ -200,22 +200,32 @@ static void erf_vjp(const gy_vjp *v) {
 static void relu_vjp(const gy_vjp *v) {
     v->gx[0] = masked(v->ct[0], gy_gt(v->in[0], gy_scalar(v->in[0], 0)));
 }
-static void silu_vjp(const gy_vjp *v) { /* s (1 + x (1 - s)) */
-    gy_t x = v->in[0], s = gy_sigmoid(x);
-    v->gx[0] = gy_mul(v->ct[0], gy_mul(s, gy_add_scalar(gy_mul(x, one_minus(s)), 1)));
+static void silu_vjp(const gy_vjp *v) {
+    v->gx[0] = gy_mul(v->ct[0], gy_silu_slope(v->in[0]));
 }
-static void gelu_vjp(const gy_vjp *v) { /* Phi(x) + x phi(x) */
-    gy_t x = v->in[0];
-    gy_t cdf = gy_scale(gy_add_scalar(gy_erf(gy_scale(x, 0.70710678118654752440)), 1), 0.5);
-    v->gx[0] = gy_mul(v->ct[0], gy_add(cdf, gy_mul(x, gauss(x, 0.5, 0.39894228040143267794))));
+static void gelu_vjp(const gy_vjp *v) {
+    v->gx[0] = gy_mul(v->ct[0], gy_gelu_slope(v->in[0]));
 }
 static void gelu_tanh_vjp(const gy_vjp *v) {
-    const double k = 0.79788456080286535588, c = 0.044715;
+    v->gx[0] = gy_mul(v->ct[0], gy_gelu_tanh_slope(v->in[0]));
+}
+static void silu_slope_vjp(const gy_vjp *v) { /* s (1 - s) (2 + x (1 - 2 s)) */
+    gy_t x = v->in[0], s = gy_sigmoid(x);
+    gy_t bend = gy_add_scalar(gy_mul(x, one_minus(gy_scale(s, 2))), 2);
+    v->gx[0] = gy_mul(v->ct[0], gy_mul(gy_mul(s, one_minus(s)), bend));
+}
+static void gelu_slope_vjp(const gy_vjp *v) { /* phi(x) (2 - x^2) */
+    gy_t x = v->in[0], bend = gy_sub(gy_scalar(x, 2), gy_square(x));
+    v->gx[0] = gy_mul(v->ct[0], gy_mul(gauss(x, 0.5, 0.39894228040143267794), bend));
+}
+/* gelu_tanh = x s(u), u = a x + b x^3; its second derivative is s (1 - s) (2 u' + x u'' + x u'^2 (1 - 2 s)). */
+static void gelu_tanh_slope_vjp(const gy_vjp *v) {
+    const double a = 2 * 0.79788456080286535588, b = a * 0.044715;
     gy_t x = v->in[0], x2 = gy_square(x);
-    gy_t t = gy_tanh(gy_scale(gy_mul(x, gy_add_scalar(gy_scale(x2, c), 1)), k));
-    gy_t du = gy_scale(gy_add_scalar(gy_scale(x2, 3 * c), 1), k);
-    gy_t half = gy_scale(gy_add_scalar(t, 1), 0.5);
-    v->gx[0] = gy_mul(v->ct[0], gy_add(half, gy_scale(gy_mul(gy_mul(x, one_minus(gy_square(t))), du), 0.5)));
+    gy_t s = gy_sigmoid(gy_mul(x, gy_add_scalar(gy_scale(x2, b), a)));
+    gy_t du = gy_add_scalar(gy_scale(x2, 3 * b), a), bend = gy_add(gy_scale(du, 2), gy_scale(x2, 6 * b));
+    bend = gy_add(bend, gy_mul(gy_mul(x, gy_square(du)), one_minus(gy_scale(s, 2))));
+    v->gx[0] = gy_mul(v->ct[0], gy_mul(gy_mul(s, one_minus(s)), bend));
 }
 static void quick_gelu_vjp(const gy_vjp *v) { /* s (1 + 1.702 x (1 - s)) */
     gy_t x = v->in[0], s = gy_sigmoid(gy_scale(x, 1.702));
@@ -406,6 +416,15 @@ static bool gelu_cases(gy_case *c, int i) {
 static bool gelu_tanh_cases(gy_case *c, int i) {
     return unary_cases(c, i, GY_OP_gelu_tanh, -3, 3);
 }
+static bool silu_slope_cases(gy_case *c, int i) {
+    return unary_cases(c, i, GY_OP_silu_slope, -4, 4);
+}
+static bool gelu_slope_cases(gy_case *c, int i) {
+    return unary_cases(c, i, GY_OP_gelu_slope, -3, 3);
+}
+static bool gelu_tanh_slope_cases(gy_case *c, int i) {
+    return unary_cases(c, i, GY_OP_gelu_tanh_slope, -3, 3);
+}
 static bool quick_gelu_cases(gy_case *c, int i) {
     return unary_cases(c, i, GY_OP_quick_gelu, -3, 3);
 }
@@ -493,6 +512,10 @@ const gy_op_impl gy_impl_relu = {.infer = unary_infer, .vjp = relu_vjp, .cases =
 const gy_op_impl gy_impl_silu = {.infer = unary_infer, .vjp = silu_vjp, .cases = silu_cases};
 const gy_op_impl gy_impl_gelu = {.infer = unary_infer, .vjp = gelu_vjp, .cases = gelu_cases};
 const gy_op_impl gy_impl_gelu_tanh = {.infer = unary_infer, .vjp = gelu_tanh_vjp, .cases = gelu_tanh_cases};
+const gy_op_impl gy_impl_silu_slope = {.infer = unary_infer, .vjp = silu_slope_vjp, .cases = silu_slope_cases};
+const gy_op_impl gy_impl_gelu_slope = {.infer = unary_infer, .vjp = gelu_slope_vjp, .cases = gelu_slope_cases};
+const gy_op_impl gy_impl_gelu_tanh_slope = {
+    .infer = unary_infer, .vjp = gelu_tanh_slope_vjp, .cases = gelu_tanh_slope_cases};
 const gy_op_impl gy_impl_quick_gelu = {.infer = unary_infer, .vjp = quick_gelu_vjp, .cases = quick_gelu_cases};
 const gy_op_impl gy_impl_softplus = {.infer = unary_infer, .vjp = softplus_vjp, .cases = softplus_cases};
 const gy_op_impl gy_impl_leaky_relu = {

@@ -57,7 +57,11 @@ gy_t gy_unary_(gy_site at, int op, gy_t x);
 #define gy_gelu(x)       gy_unary_(GY_HERE, GY_OP_gelu, x)       /* x Phi(x), exact */
 #define gy_gelu_tanh(x)  gy_unary_(GY_HERE, GY_OP_gelu_tanh, x)  /* GPT-2's approximation */
 #define gy_quick_gelu(x) gy_unary_(GY_HERE, GY_OP_quick_gelu, x) /* x sigmoid(1.702 x), CLIP */
-#define gy_softplus(x)   gy_unary_(GY_HERE, GY_OP_softplus, x)   /* log(1 + e^x) */
+/* Their derivatives, which gradients use. */
+#define gy_silu_slope(x)      gy_unary_(GY_HERE, GY_OP_silu_slope, x)
+#define gy_gelu_slope(x)      gy_unary_(GY_HERE, GY_OP_gelu_slope, x)
+#define gy_gelu_tanh_slope(x) gy_unary_(GY_HERE, GY_OP_gelu_tanh_slope, x)
+#define gy_softplus(x)        gy_unary_(GY_HERE, GY_OP_softplus, x) /* log(1 + e^x) */
 
 /* x > 0 ? x : slope x */
 gy_t gy_leaky_relu_(gy_site at, gy_t x, double slope);

@@ -22,6 +22,12 @@
 static inline double logistic(double x) {
     return 1.0 / (1.0 + exp(-x));
 }
+/* x s(u), u = a x + b x^3: s(u) + x u' s(u) s(-u) */
+static inline double tanh_slope(double x) {
+    double a = 2 * 0.79788456080286535588, b = a * 0.044715, s = logistic(x * (a + b * x * x));
+    double o = logistic(-x * (a + b * x * x));
+    return s * o == 0 ? s : s + x * (a + 3 * b * x * x) * s * o;
+}
 BIN(add, a + b)
 BIN(sub, a - b)
 BIN(mul, a *b)
@@ -52,6 +58,9 @@ UN(relu, x < 0 ? 0.0 : x)
 UN(silu, x *logistic(x))
 UN(gelu, 0.5 * x * erfc(-x * 0.70710678118654752440))
 UN(gelu_tanh, 0.5 * x * (1.0 + tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x))))
+UN(silu_slope, logistic(x) * (1 + x * logistic(-x)))
+UN(gelu_slope, 0.5 * erfc(-x * 0.70710678118654752440) + x * 0.39894228040143267794 * exp(-0.5 * x * x))
+UN(gelu_tanh_slope, tanh_slope(x))
 UN(quick_gelu, x *logistic(1.702 * x))
 UN(softplus, x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)))
 UN(leaky_relu, x > 0 ? x : p[0] * x)
@@ -146,6 +155,9 @@ SPAN(unary, relu)
 SPAN(unary, silu)
 SPAN(unary, gelu)
 SPAN(unary, gelu_tanh)
+SPAN(unary, silu_slope)
+SPAN(unary, gelu_slope)
+SPAN(unary, gelu_tanh_slope)
 SPAN(unary, quick_gelu)
 SPAN(unary, softplus)
 SPAN(unary, leaky_relu)

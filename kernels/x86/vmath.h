@@ -131,7 +131,7 @@ GY_INLINE vf v_sigmoid(vf x) {
 /* tanh |x| = -m / (2 + m), m = e^(-2|x|) - 1: no cancellation at either end. */
 GY_INLINE vf v_tanh(vf x) {
     vf m = v_expm1_neg(v_mul(v_set(-2.0f), v_abs(x)));
-    return v_copysign(v_abs(v_ratio12(m, v_add(v_set(2.0f), m))), x);
+    return v_copysign(v_abs(v_div(m, v_add(v_set(2.0f), m))), x);
 }
 
 GY_INLINE vf v_softplus(vf x) {
@@ -214,6 +214,14 @@ GY_INLINE vf v_gelu_tanh(vf x) { /* (1 + tanh u) / 2 = sigmoid(2u) */
 }
 GY_INLINE vf v_silu(vf x) {
     return v_mul(x, v_sigmoid(x));
+}
+/* x s(u), u = a x + b x^3: s(u) + x u' s(u) s(-u). */
+GY_INLINE vf v_gelu_tanh_slope(vf x) {
+    vf z = v_mul(x, x), u = v_mul(x, v_fma(z, v_set(0.0713548163f), v_set(1.59576912f)));
+    vf du = v_fma(z, v_set(0.2140644489f), v_set(1.59576912f));
+    vf e = v_exp_low(v_or(v_signbit(), u)), d = v_ratio12(v_set(1.0f), v_add(v_set(1.0f), e)), o = v_mul(e, d);
+    vf bend = v_sel(v_eq(o, v_zero()), v_zero(), v_mul(v_mul(x, du), v_mul(d, o))); /* u' may be infinite */
+    return v_add(bend, v_sel(v_lt(x, v_zero()), o, d));
 }
 /* d/dx x s(x) = s + x s (1 - s) = s + x s(x) s(-x). */
 GY_INLINE vf v_silu_slope(vf x) {
