@@ -106,6 +106,7 @@ typedef struct bench_options {
     bool cold;         /* caches emptied before each run */
     bool profile;      /* whole models: note the time by kernel */
     bool peers;        /* time every peer that is found */
+    const char *peer;  /* only peers with this text in their name; NULL: all */
     double budget;     /* seconds for each side of a row; 0: 0.15 (0.02 if quick) */
     const char *match; /* only rows with this text in "kernel shape dtype"; NULL: all */
 } bench_options;

@@ -486,6 +486,7 @@ static gy_status run_peer(bench_model_run *r, int variant, const model_case *c, 
     bench_peer p = bench_peer_child(variant);
     gy_status st = GY_OK;
     bench_times times[2];
+    if (r->options->peer && !strstr(p.name, r->options->peer)) return GY_OK;
     p.there = p.open(&p, r->ctx, row.threads);
     if (!p.there) {
         note(r, "%s %s: %s: %s", row.kernel, row.shape, p.name, p.version);

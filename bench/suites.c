@@ -154,7 +154,7 @@ static double allowed_difference(const bench_row *row) {
 
 static gy_status run_peers(run *r, ours *o, const bench_task *t, bench_row *row, work w, bool *any) {
     for (bench_peer *p = r->peers.peer; p->name; p++) {
-        if (!p->there || !p->prepare(p, t)) continue;
+        if (!p->there || (r->options.peer && !strstr(p->name, r->options.peer)) || !p->prepare(p, t)) continue;
         bench_side side[2] = {{sample_ours, o}, {p->sample, p}};
         bench_times times[2];
         double ignored;

@@ -317,6 +317,19 @@ static int64_t act_in(const gy_node *product) {
     return act;
 }
 
+/* [C], or C values along the last axis and 1 along all others: the embedding of one sample's time. */
+static bool one_a_column(gy_shape s, int64_t columns) {
+    return s.rank >= 1 && s.dim[s.rank - 1] == columns && gy_shape_count(s) == columns;
+}
+
+static gy_t sum_of_biases(rewrite *r, const gy_node *n, gy_t bias, gy_t other) {
+    r->to->inherit = n;
+    other = gy_reshape_to(other, GY_S(gy_dim(other, -1)));
+    if (!gy_is_none(bias)) other = gy_binary_(n->site, GY_OP_add, bias, other);
+    r->to->inherit = NULL;
+    return other;
+}
+
 static gy_t fuse(rewrite *r, const gy_node *n) {
     if (n->segment || n->dtype[0] == GY_I64) return GY_NONE;
     gy_act act = act_of(n->op->id);
@@ -333,10 +346,10 @@ static gy_t fuse(rewrite *r, const gy_node *n) {
         gy_shape s = gy_shape_of(other), ps = p->shape[0];
         bool has_bias = p->n_in > 2 && !gy_is_none(p->in[2]), has_residual = p->n_in > 3 && !gy_is_none(p->in[3]);
         if (!gy_shape_equal(gy_shape_of(r->map[n->in[side].id][n->in[side].out]), n->shape[0])) continue;
-        if (s.rank == 1 && s.dim[0] == ps.dim[ps.rank - 1] && !has_bias && !has_residual && !act_in(p) && ps.rank > 1)
-            return extend(r, n, p, other, GY_ACT_NONE, GY_NONE);
-        if (gy_shape_equal(s, n->shape[0]) && !has_residual)
-            return extend(r, n, p, GY_NONE, GY_ACT_NONE, gy_reshape_to(other, ps));
+        bool same = gy_shape_equal(s, n->shape[0]);
+        if (!same && one_a_column(s, ps.dim[ps.rank - 1]) && !has_residual && !act_in(p) && ps.rank > 1)
+            return extend(r, n, p, sum_of_biases(r, n, has_bias ? p->in[2] : GY_NONE, other), GY_ACT_NONE, GY_NONE);
+        if (same && !has_residual) return extend(r, n, p, GY_NONE, GY_ACT_NONE, gy_reshape_to(other, ps));
     }
     return GY_NONE;
 }

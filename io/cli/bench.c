@@ -132,7 +132,8 @@ int cli_bench(gy_ctx *ctx, const cli_args *a) {
         bench_options o = {.quick = cli_has(a, "--quick"),
                            .cold = cli_has(a, "--cold"),
                            .profile = cli_has(a, "--profile"),
-                           .peers = cli_has(a, "--peers"),
+                           .peers = cli_has(a, "--peers") || cli_has(a, "--peer"),
+                           .peer = cli_get(a, "--peer"),
                            .match = cli_get(a, "--match")};
         if (!json) print_head();
         s = bench_run(ctx, suites, o, &r, print_row, print_note, &json);

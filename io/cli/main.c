@@ -77,6 +77,7 @@ static const cli_option bench_options[] = {
     {"--cold", NULL, "empty the caches before each run"},
     DTYPE_OPTION,
     {"--peers", NULL, "time OpenBLAS, BLIS, oneDNN and PyTorch beside, where they are found"},
+    {"--peer", "NAME", "of these, only peers with this text in their name"},
     {"--list", NULL, "print the names of the suites"},
     {"--save", "F.json", "keep the results"},
     {"--load", "F.json", "take the results of a file instead of measuring"},

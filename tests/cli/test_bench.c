@@ -277,6 +277,19 @@ static void the_page_holds_peaks_roofline_rows_and_peers(void **state) {
     free(html);
 }
 
+static void a_whole_model_is_a_row_with_its_memory(void **state) {
+    json_doc d = json_of(*state, 0, "bench models --quick --match 'gpt2 decode' --json");
+    int64_t row = gy_json_first(&d.doc, 0);
+    assert_true(row >= 0 && d.doc.nodes[row].next < 0);
+    assert_string_equal(gy_json_string(&d.doc, gy_json_get(&d.doc, row, "bound")), "DRAM");
+    assert_true(number_of(&d, row, "seconds") > 0);
+    assert_true(number_of(&d, row, "peak_fraction") > 0);
+    assert_true(number_of(&d, row, "memory_bytes") > 12.0 * 2 * 768 * 4 * 144); /* the cache of keys and values */
+    assert_true(is_null(&d, row, "peer"));
+    json_done(&d);
+    expect(0, "[]", NULL, "bench models --quick --match 'no such row' --json");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(the_list_names_suites_that_exist),
@@ -294,6 +307,7 @@ int main(void) {
         TEST(nothing_to_compare_is_said),
         TEST(files_that_hold_no_rows_are_refused),
         TEST(the_page_holds_peaks_roofline_rows_and_peers),
+        TEST(a_whole_model_is_a_row_with_its_memory),
     };
     return cmocka_run_group_tests(tests, cli_group_setup, cli_group_teardown);
 }

@@ -273,6 +273,32 @@ static void bias_activation_and_residual_join_the_convolution(void **state) {
     for (int i = 0; i < 120; i++) assert_close(value[0][i], value[1][i], 1e-13);
 }
 
+/* h + temb: what a diffusion U-Net adds to every position of one sample's convolution. */
+static void a_value_for_each_channel_joins_the_bias(void **state) {
+    double value[2][120];
+    for (int off = 0; off < 2; off++) {
+        gy_graph *g = gy_graph_new(*state);
+        gy_tensor x;
+        assert_ok(*state, gy_tensor_new(*state, &x, GY_F64, GY_S(1, 8, 5, 3)));
+        for (int64_t i = 0; i < 120; i++) gy_tensor_set(&x, i, sin(1.7 * (double)i));
+        gy_t in = gy_input(g, "x", GY_F64, x.shape), temb = gy_reshape(gy_mean(in, GY_AXES(0, 1, 2)), 1, 1, 1, 3);
+        gy_t w = gy_reshape(gy_sin(gy_iota(g, GY_F64, 81)), 3, 3, 3, 3), b = gy_cos(gy_iota(g, GY_F64, 3));
+        gy_output(gy_silu(gy_add(gy_conv(in, w, b, .pad = GY_S(1)), temb)), "y");
+        gy_plan *p = run(*state, g, (gy_plan_args){.off = off ? GY_PASS_EPILOGUE | GY_PASS_CHAIN : 0}, &x);
+        gy_tensor y = gy_plan_output(p, "y");
+        for (int64_t i = 0; i < 120; i++) value[off][i] = gy_tensor_get(&y, i);
+        if (!off) {
+            gy_plan_step_info last = gy_plan_step(p, gy_plan_report(p).steps - 1);
+            assert_non_null(last.fused);
+            assert_string_equal(last.fused, "conv+bias+silu");
+        }
+        gy_plan_free(p);
+        gy_graph_free(g);
+        gy_tensor_free(*state, &x);
+    }
+    for (int i = 0; i < 120; i++) assert_close(value[0][i], value[1][i], 1e-13);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(mistakes_are_named_with_what_was_expected_and_found),
@@ -282,6 +308,7 @@ int main(void) {
         TEST(max_pool_propagates_nan_and_takes_minus_infinity),
         TEST(adaptive_pools_of_many_voxels_follow_their_windows),
         TEST(bias_activation_and_residual_join_the_convolution),
+        TEST(a_value_for_each_channel_joins_the_bias),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
