@@ -28,32 +28,6 @@ gy_unet_spec gy_unet_sd21(void) {
     return s;
 }
 
-gy_unet_spec gy_unet_medforj(void) {
-    return (gy_unet_spec){.axes = 3,
-                          .in = 1,
-                          .out = 1,
-                          .levels = 5,
-                          .channels = {16, 32, 64, 128, 256},
-                          .resnets = 2,
-                          .heads = {0, 0, 0, 0, 32},
-                          .mid_heads = 32,
-                          .attention = GY_UNET_PLAIN,
-                          .style = {.keys = GY_KEYS_MONAI, .groups = 8, .eps = 1e-6, .zero_out = true}};
-}
-
-gy_unet_spec gy_unet_artifactgen(int64_t channels, int64_t classes) {
-    return (gy_unet_spec){.axes = 1,
-                          .in = channels,
-                          .out = channels,
-                          .levels = 3,
-                          .channels = {64, 128, 256},
-                          .resnets = 2,
-                          .time_features = 128,
-                          .time_width = 128,
-                          .classes = classes + 1,
-                          .style = {.film = true, .dropout = 0.1}};
-}
-
 /* ---- one definition ---- */
 
 static gy_status check(const gy_unet_args *a) {

@@ -37,9 +37,9 @@ typedef struct gy_unet_spec {
     int64_t depth;                     /* blocks of each spatial transformer; 0: 1 */
     bool linear_projection;            /* proj_in, proj_out are linear layers (SD 2) */
     int64_t time_features, time_width; /* 0: channels[0] and 4 channels[0] */
-    int64_t classes;                   /* rows of class_embedding.weight, as wide as temb or as features(t); 0: no classes */
-    bool dual;                         /* two contexts, two transformers everywhere */
-    gy_diffusion_style style;          /* eps 0: 1e-5; norm_eps 0: 1e-6; groups 0: 32 */
+    int64_t classes;          /* rows of class_embedding.weight, as wide as temb or as features(t); 0: no classes */
+    bool dual;                /* two contexts, two transformers everywhere */
+    gy_diffusion_style style; /* eps 0: 1e-5; norm_eps 0: 1e-6; groups 0: 32 */
 } gy_unet_spec;
 
 /* What others add to the U-Net: one value a kept output, in the order of the stack, and one after the middle. */
@@ -74,11 +74,6 @@ int64_t gy_unet_skips(const gy_unet_spec *s);
 /* Stable Diffusion 1.x (859,520,964 parameters) and 2.x (865,910,724); context 768 and 1024 wide. */
 gy_unet_spec gy_unet_sd15(void);
 gy_unet_spec gy_unet_sd21(void);
-/* The 3-D net of medforj (arXiv:2510.26834; MONAI's keys, 41.25 million parameters). */
-gy_unet_spec gy_unet_medforj(void);
-/* The 1-D net of artifactgen (arXiv:2509.08188), with the skips that its text describes: modulated residual blocks,
- * dilated 1, 2, 4 on the way down; a class table with one more row, the last for "no class". */
-gy_unet_spec gy_unet_artifactgen(int64_t channels, int64_t classes);
 
 /* ---- ControlNet (Zhang et al. 2023, arXiv:2302.05543): a copy of the way down and the middle, which also sees a hint
  * picture; its outputs pass through convolutions that start at zero. ---- */

@@ -28,11 +28,10 @@
 /* ---- configurations ---- */
 
 typedef struct config {
-    int64_t axes, height, width, channels; /* of the latents */
-    int64_t tokens, context;               /* of the text; 0 tokens: no context */
-    char widths[64], heads[64];            /* a level: channels, attention heads (0: none) */
-    int64_t mid_heads, resnets, groups, linear, plain, film, control;
-    int64_t time_features, time_width, labels;
+    int64_t height, width, channels; /* of the latents */
+    int64_t tokens, context;         /* of the text */
+    char widths[64], heads[64];      /* a level: channels, attention heads (0: none) */
+    int64_t mid_heads, resnets, groups, linear, control;
     int64_t classes, batch, steps;
     double spread, lr;
 } config;
@@ -44,11 +43,10 @@ typedef struct config {
 #define TEXT(n, help)                                                                                                  \
     { #n, help, GY_OPT_TEXT, offsetof(config, n), 0, 0 }
 static const gy_option options[] = {
-    INT(axes, 1, 3, "spatial axes: 1 [B, width, C], 2 [B, height, width, C], 3 [B, height, width, height, C]"),
     INT(height, 1, 1 << 14, "height of the latents"),
     INT(width, 1, 1 << 20, "width of the latents"),
     INT(channels, 1, 4096, "channels of the latents"),
-    INT(tokens, 0, 1 << 16, "tokens of the context; 0: no context"),
+    INT(tokens, 1, 1 << 16, "tokens of the context"),
     INT(context, 1, 1 << 16, "width of a token"),
     TEXT(widths, "channels of each level"),
     TEXT(heads, "attention heads of each level; 0: no attention there"),
@@ -56,12 +54,7 @@ static const gy_option options[] = {
     INT(resnets, 1, 8, "residual blocks a level on the way down; one more on the way up"),
     INT(groups, 1, 1024, "groups of the norms"),
     INT(linear, 0, 1, "1: projections around the transformers are linear layers in the file (SD 2)"),
-    INT(plain, 0, 1, "1: the network of MONAI: plain attention, its key names, zero last convolutions"),
-    INT(film, 0, 1, "1: the network of artifactgen: no norms, features scaled and shifted by the time"),
     INT(control, 0, 1, "1: inputs down_0 ... and mid are added to the skips and the middle (sd15-controlnet)"),
-    INT(labels, 0, 4096, "rows of the class table, the last for no class; 0: no classes"),
-    INT(time_features, 0, 4096, "sinusoidal features of t; 0: as the first level"),
-    INT(time_width, 0, 1 << 16, "width of the time embedding; 0: four times the first level"),
     INT(classes, 1, 64, "generated training set: how many mean latents"),
     INT(batch, 1, 4096, "latents a step"),
     INT(steps, 1, 1e9, "training steps"),
@@ -70,8 +63,7 @@ static const gy_option options[] = {
     {NULL}};
 
 #define TRAINING .batch = 16, .steps = 300, .spread = 0.2, .lr = 2e-3
-static const config tiny = {.axes = 2,
-                            .height = 8,
+static const config tiny = {.height = 8,
                             .width = 8,
                             .channels = 4,
                             .tokens = 4,
@@ -83,8 +75,7 @@ static const config tiny = {.axes = 2,
                             .groups = 4,
                             .classes = 4,
                             TRAINING};
-static const config sd15 = {.axes = 2,
-                            .height = 64,
+static const config sd15 = {.height = 64,
                             .width = 64,
                             .channels = 4,
                             .tokens = 77,
@@ -96,8 +87,7 @@ static const config sd15 = {.axes = 2,
                             .groups = 32,
                             .classes = 4,
                             TRAINING};
-static const config sd21 = {.axes = 2,
-                            .height = 64,
+static const config sd21 = {.height = 64,
                             .width = 64,
                             .channels = 4,
                             .tokens = 77,
@@ -110,40 +100,10 @@ static const config sd21 = {.axes = 2,
                             .linear = 1,
                             .classes = 4,
                             TRAINING};
-static const config medforj = {.axes = 3,
-                               .height = 192,
-                               .width = 224,
-                               .channels = 1,
-                               .context = 1,
-                               .widths = "16,32,64,128,256",
-                               .heads = "0,0,0,0,32",
-                               .mid_heads = 32,
-                               .resnets = 2,
-                               .groups = 8,
-                               .plain = 1,
-                               .classes = 1,
-                               TRAINING};
-static const config artifactgen = {.axes = 1,
-                                   .height = 1,
-                                   .width = 500,
-                                   .channels = 8,
-                                   .context = 1,
-                                   .widths = "64,128,256",
-                                   .heads = "0,0,0",
-                                   .resnets = 2,
-                                   .groups = 1,
-                                   .film = 1,
-                                   .labels = 6,
-                                   .time_features = 128,
-                                   .time_width = 128,
-                                   .classes = 5,
-                                   TRAINING};
 static const gy_config configs[] = {
     {"tiny", "8 x 8 latents, two levels; trains in seconds", &tiny},
     {"sd15", "Stable Diffusion 1.x: 859,520,964 parameters, 64 x 64 latents, 77 tokens of 768", &sd15},
     {"sd21", "Stable Diffusion 2.1-base: 865,910,724 parameters, 77 tokens of 1024", &sd21},
-    {"medforj", "the 3-D network of arXiv:2510.26834 for whole heads, 41.25 million parameters", &medforj},
-    {"artifactgen", "the 1-D network of arXiv:2509.08188 for 2 s of EEG in 8 channels, 5 classes", &artifactgen},
     {NULL}};
 
 /* "16,32" -> values; the count, or -1. */
@@ -159,22 +119,15 @@ static int64_t numbers(const char *text, int64_t value[GY_UNET_LEVELS]) {
 }
 
 static gy_unet_spec spec_of(const config *c) {
-    gy_unet_spec s = {.axes = c->axes,
+    gy_unet_spec s = {.axes = 2,
                       .in = c->channels,
                       .out = c->channels,
                       .resnets = c->resnets,
                       .mid_heads = c->mid_heads,
                       .linear_projection = c->linear,
-                      .classes = c->labels,
-                      .time_features = c->time_features,
-                      .time_width = c->time_width,
-                      .style = {.groups = c->groups, .film = c->film, .dropout = c->film ? 0.1 : 0}};
+                      .style = {.groups = c->groups}};
     s.levels = numbers(c->widths, s.channels);
     numbers(c->heads, s.heads);
-    if (c->plain) {
-        s.attention = GY_UNET_PLAIN;
-        s.style = (gy_diffusion_style){.keys = GY_KEYS_MONAI, .groups = c->groups, .eps = 1e-6, .zero_out = true};
-    }
     return s;
 }
 
@@ -187,11 +140,6 @@ static gy_status check(gy_ctx *ctx, const void *cfg) {
                        "sd15-unet: widths='%s' and heads='%s': expected two lists of the same length, 1 to %d numbers "
                        "such as '320,640'",
                        c->widths, c->heads, GY_UNET_LEVELS);
-    if (c->labels && c->labels < c->classes)
-        return gy_fail(ctx, GY_ERR_USAGE, "sd15-unet: %d labels for %d classes", (int)c->labels, (int)c->classes);
-    if (!c->labels && !c->tokens && c->classes > 1)
-        return gy_fail(ctx, GY_ERR_USAGE, "sd15-unet: neither context nor labels could tell %d classes apart",
-                       (int)c->classes);
     for (int64_t i = 0; i < n; i++)
         if (widths[i] < 1 || widths[i] % c->groups || (heads[i] && widths[i] % heads[i]))
             return gy_fail(ctx, GY_ERR_USAGE,
@@ -205,22 +153,13 @@ static gy_status check(gy_ctx *ctx, const void *cfg) {
 
 /* ---- the model ---- */
 
-/* [B, spatial..., channels] */
 static gy_shape latents_shape(const config *c, int64_t batch) {
-    if (c->axes == 1) return GY_S(batch, c->width, c->channels);
-    if (c->axes == 2) return GY_S(batch, c->height, c->width, c->channels);
-    return GY_S(batch, c->height, c->width, c->height, c->channels);
+    return GY_S(batch, c->height, c->width, c->channels);
 }
 
 static gy_t context_input(gy_build *b) {
     const config *c = b->cfg;
-    if (!c->tokens) return GY_NONE;
     return gy_input(b->m->g, "context", GY_F32, GY_S(b->batch, c->tokens, c->context)); /* [B, T, D] */
-}
-
-static gy_t labels_input(gy_build *b) {
-    const config *c = b->cfg;
-    return c->labels ? gy_input(b->m->g, "labels", GY_I64, GY_S(b->batch)) : GY_NONE; /* [B], 0 .. labels - 1 */
 }
 
 /* down_0, down_1, ... in the order of the U-Net's kept outputs, and mid */
@@ -248,8 +187,7 @@ static void build(gy_build *b) {
     gy_unet_spec spec = spec_of(c);
     gy_t x = gy_input(b->m->g, "latents", GY_F32, latents_shape(c, b->batch)); /* [B, H, W, 4] */
     gy_t t = gy_input(b->m->g, "timestep", GY_F32, GY_S(b->batch));            /* [B], 0 .. 999 */
-    gy_t y =
-        gy_unet(b->m, &spec, x, t, context_input(b), .labels = labels_input(b), .control = control_inputs(b, &spec));
+    gy_t y = gy_unet(b->m, &spec, x, t, context_input(b), .control = control_inputs(b, &spec));
     gy_output(y, "noise"); /* [B, H, W, 4] */
 }
 
@@ -262,7 +200,7 @@ static void objective(gy_build *b) {
     gy_noise_init(&noise, GY_NOISE_SCALED_LINEAR, 1000, 0, 0);
     gy_t x0 = gy_input(m->g, "latents", GY_F32, latents_shape(c, b->batch));
     gy_noised n = gy_noise_batch(m, &noise, x0, GY_PREDICT_EPS);
-    gy_t y = gy_unet(m, &spec, n.x, n.t, context_input(b), .labels = labels_input(b), .recompute = spec.levels > 2);
+    gy_t y = gy_unet(m, &spec, n.x, n.t, context_input(b), .recompute = spec.levels > 2);
     gy_t loss = gy_mse(y, n.target, GY_LOSS_MEAN);
     gy_output(loss, "loss");
     gy_optim_adamw(m->g, m->store, loss, .weight_decay = 1e-4, .decays = gy_decays_matrices, .clip_norm = 1);
@@ -305,17 +243,15 @@ static void close_data(gy_job *j) {
     j->data = NULL;
 }
 
-/* Fills one row of a plan's inputs: a class, its context or label, a sample about its mean. */
+/* Fills one row of a plan's inputs: a class, its context, a sample about its mean. */
 static void draw(const gy_job *j, gy_plan *p, gy_rng *r, int64_t row) {
     const config *c = j->cfg;
     const data *d = j->data;
     float *latent = (float *)gy_plan_input(p, "latents") + row * d->width, *context = gy_plan_input(p, "context");
-    int64_t *label = gy_plan_input(p, "labels");
     int64_t k = gy_rng_below(r, c->classes), words = c->tokens * c->context;
     for (int64_t i = 0; i < d->width; i++)
         latent[i] = d->mean[k * d->width + i] + (float)(c->spread * gy_rng_normal(r));
     if (context) memcpy(context + row * words, d->context + k * words, (size_t)words * sizeof *context);
-    if (label) label[row] = k;
 }
 
 static gy_status batch(gy_job *j, gy_plan *p, int64_t phase, int64_t step) {

@@ -43,7 +43,8 @@ typedef struct verdict {
     double band, bands[BANDS]; /* mean over classes of |P - P_real| / P_real, a band each; their mean */
     double mmd;        /* squared maximum mean discrepancy, radial kernel of the median distance, in its features */
     double covariance; /* of the channels: mean over classes of |C - C_real| / |C_real|, Frobenius */
-    double diversity;  /* mean distance within a class in that network's features, real windows' being 1 */
+    double
+        diversity; /* mean distance within a class of that network's features at unit length, real windows' being 1 */
 } verdict;
 typedef struct judge judge;
 

@@ -79,6 +79,8 @@ gy_status gy_artifactgen_claim(gy_job *j, gy_claim *out) {
     add(m, "w=0", "diversity", none.diversity, NAN);
     add(m, "w=3", "recovery", strong.recovery, NAN);
     add(m, "w=3", "diversity", strong.diversity, NAN);
+    add(m, "published sampler", "recovery", faulty.recovery, NAN);
+    add(m, "published sampler", "band_error", faulty.band, NAN);
     add(m, "published sampler", "gamma_error", faulty.bands[BANDS - 1], NAN);
     out->metric = "share of diffusion's windows that a network trained on real ones takes for the class asked for";
     out->value = diffusion->recovery;

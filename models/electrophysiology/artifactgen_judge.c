@@ -333,16 +333,27 @@ static gy_status mmd(gy_ctx *ctx, int64_t m, int64_t width, const float *real, c
     return GY_OK;
 }
 
-/* Mean distance of two windows of one class in feature space, over at most 60 windows a class. */
+/* Mean distance of two windows of one class, over at most 60 windows a class, between the directions of their features:
+ * lengths say how strong an artifact is, and guidance makes them stronger. */
 static double spread(int64_t n, int64_t classes, const float *feature, const int64_t *label) {
     double sum = 0, count = 0;
     for (int64_t k = 0; k < classes; k++) {
-        int64_t row[60], m = 0;
+        const float *row[60];
+        double norm[60];
+        int64_t m = 0;
         for (int64_t i = 0; i < n && m < 60; i++)
-            if (label[i] == k) row[m++] = i;
+            if (label[i] == k) {
+                row[m] = feature + i * FEATURES;
+                norm[m] = 1e-12;
+                for (int64_t f = 0; f < FEATURES; f++) norm[m] += (double)row[m][f] * (double)row[m][f];
+                m++;
+            }
         for (int64_t i = 0; i < m; i++)
-            for (int64_t h = 0; h < i; h++, count++)
-                sum += sqrt(squared(feature + row[i] * FEATURES, feature + row[h] * FEATURES, FEATURES));
+            for (int64_t h = 0; h < i; h++, count++) {
+                double dot = 0;
+                for (int64_t f = 0; f < FEATURES; f++) dot += (double)row[i][f] * (double)row[h][f];
+                sum += sqrt(fmax(2 - 2 * dot / sqrt(norm[i] * norm[h]), 0));
+            }
     }
     return count > 0 ? sum / count : 0;
 }

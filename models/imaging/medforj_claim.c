@@ -148,7 +148,7 @@ gy_status gy_medforj_evaluate(gy_job *j, gy_metrics *out) {
 
 /* ---- the claim ---- */
 
-/* A fresh job with another target, trained and judged; an untrained one first, if `steps` is 0. */
+/* A fresh job with another target, trained and judged; with no steps, an untrained network's. */
 static gy_status trained(const gy_job *j, const char *target, int64_t steps, double error[TISSUES],
                          double ks[TISSUES]) {
     gy_job one;
@@ -158,6 +158,7 @@ static gy_status trained(const gy_job *j, const char *target, int64_t steps, dou
     config *c = one.cfg;
     *c = *(const config *)j->cfg;
     snprintf(c->prediction, sizeof c->prediction, "%s", target);
+    if (!steps) c->samples = c->sampling = 8; /* clipped noise needs no more */
     one.seed = j->seed;
     one.ablate = j->ablate;
     s = gy_job_open(&one);
