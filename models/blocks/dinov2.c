@@ -17,6 +17,14 @@ static const gy_vit_names names = {.norm1 = "norm1",
 
 const gy_weight_rule gy_dinov2_rules[] = {
     {"backbone.*", "*"},
+    {"backbone.encoder.layer.*.attention.attention.query.weight", "encoder.layer.*.attention.q_proj.weight"},
+    {"backbone.encoder.layer.*.attention.attention.query.bias", "encoder.layer.*.attention.q_proj.bias"},
+    {"backbone.encoder.layer.*.attention.attention.key.weight", "encoder.layer.*.attention.k_proj.weight"},
+    {"backbone.encoder.layer.*.attention.attention.key.bias", "encoder.layer.*.attention.k_proj.bias"},
+    {"backbone.encoder.layer.*.attention.attention.value.weight", "encoder.layer.*.attention.v_proj.weight"},
+    {"backbone.encoder.layer.*.attention.attention.value.bias", "encoder.layer.*.attention.v_proj.bias"},
+    {"backbone.encoder.layer.*.attention.output.dense.weight", "encoder.layer.*.attention.o_proj.weight"},
+    {"backbone.encoder.layer.*.attention.output.dense.bias", "encoder.layer.*.attention.o_proj.bias"},
     {"backbone.embeddings.cls_token", "cls_token"},
     {"backbone.embeddings.position_embeddings", "pos_embed"},
     {"backbone.embeddings.patch_embeddings.projection.*", "patch_embed.proj.*"},
@@ -58,46 +66,45 @@ static gy_t float_const(gy_graph *g, gy_shape shape, float *data) {
     return gy_const(g, &t);
 }
 
-/* The table of 37 x 37 positions as rows x cols: [1, 1370, d] -> [1, 1 + rows cols, d] */
-static gy_t positions(gy_t table, int64_t rows, int64_t cols) {
-    enum { G = GY_DINOV2_GRID };
+/* The table of grid x grid positions as rows x cols: [1, 1 + grid grid, d] -> [1, 1 + rows cols, d] */
+static gy_t positions(gy_t table, int64_t grid, int64_t rows, int64_t cols) {
     gy_ctx *ctx = gy_graph_ctx(table.g);
     int64_t d = gy_dim(table, 2);
-    if (rows == G && cols == G) return table;
-    float *w = gy_calloc(ctx, (size_t)(rows + cols), G * sizeof *w);
+    if (rows == grid && cols == grid) return table;
+    float *w = gy_calloc(ctx, (size_t)(rows + cols), (size_t)grid * sizeof *w);
     if (!w) return gy_poison(table.g, GY_HERE, "%s", gy_error(ctx));
-    gy_cubic_weights(G, rows, w);
-    gy_cubic_weights(G, cols, w + rows * G);
-    gy_t down = float_const(table.g, GY_S(rows, G), w), across = float_const(table.g, GY_S(cols, G), w + rows * G);
+    gy_cubic_weights(grid, rows, w);
+    gy_cubic_weights(grid, cols, w + rows * grid);
+    gy_t down = float_const(table.g, GY_S(rows, grid), w),
+         across = float_const(table.g, GY_S(cols, grid), w + rows * grid);
     gy_free(ctx, w);
-    gy_t grid = gy_reshape(gy_slice(table, 1, 1, 1 + G * G), G, G * d);
-    grid = gy_reshape(gy_matmul(down, grid), rows, G, d); /* [rows, G, d] */
-    grid = gy_reshape(gy_matmul(across, grid), 1, rows * cols, d);
-    return gy_concat2(1, gy_slice(table, 1, 0, 1), grid);
+    gy_t map = gy_reshape(gy_slice(table, 1, 1, 1 + grid * grid), grid, grid * d);
+    map = gy_reshape(gy_matmul(down, map), rows, grid, d); /* [rows, grid, d] */
+    map = gy_reshape(gy_matmul(across, map), 1, rows * cols, d);
+    return gy_concat2(1, gy_slice(table, 1, 0, 1), map);
 }
 
-gy_t gy_dinov2_queries(gy_mod *m, gy_t image) {
+const gy_dinov2 gy_dinov2_base = {GY_DINOV2_WIDTH, 12, 12, GY_DINOV2_PATCH, 37};
+
+gy_t gy_dinov2_queries(gy_mod *m, const gy_dinov2 *c, gy_t image) {
     static float mean[] = {0.485f, 0.456f, 0.406f}, sd[] = {0.229f, 0.224f, 0.225f};
-    enum { W = GY_DINOV2_WIDTH, P = GY_DINOV2_PATCH };
-    int64_t b = gy_dim(image, 0), rows = gy_dim(image, 1) / P, cols = gy_dim(image, 2) / P;
+    int64_t b = gy_dim(image, 0), rows = gy_dim(image, 1) / c->patch, cols = gy_dim(image, 2) / c->patch, w = c->width;
     gy_t x = gy_div(gy_sub(image, float_const(m->g, GY_S(3), mean)), float_const(m->g, GY_S(3), sd));
-    gy_vit_layer layer = {&names, GY_DINOV2_HEADS, 4 * W, GY_ACT_GELU, 1e-6, false};
+    gy_vit_layer layer = {&names, c->heads, 4 * w, GY_ACT_GELU, 1e-6, false};
     gy_push(m, "backbone.embeddings");
-    x = gy_nn_conv(m, "patch_embeddings.projection", x, W, .kernel = GY_S(P),
-                   .stride = GY_S(P)); /* [B, rows, cols, W] */
-    gy_t cls = gy_param(m, "cls_token", GY_S(1, 1, W), GY_INIT_TRUNC_NORMAL, 0.02);
-    gy_t table =
-        gy_param(m, "position_embeddings", GY_S(1, 1 + GY_DINOV2_GRID * GY_DINOV2_GRID, W), GY_INIT_TRUNC_NORMAL, 0.02);
+    x = gy_nn_conv(m, "patch_embeddings.projection", x, w, .kernel = GY_S(c->patch), .stride = GY_S(c->patch));
+    gy_t cls = gy_param(m, "cls_token", GY_S(1, 1, w), GY_INIT_TRUNC_NORMAL, 0.02);
+    gy_t table = gy_param(m, "position_embeddings", GY_S(1, 1 + c->grid * c->grid, w), GY_INIT_TRUNC_NORMAL, 0.02);
     gy_pop(m);
-    x = gy_concat2(1, gy_broadcast_to(cls, GY_S(b, 1, W)), gy_reshape(x, b, rows * cols, W));
-    x = gy_add(x, positions(table, rows, cols)); /* [B, 1 + T, W] */
+    x = gy_concat2(1, gy_broadcast_to(cls, GY_S(b, 1, w)), gy_reshape(x, b, rows * cols, w));
+    x = gy_add(x, positions(table, c->grid, rows, cols)); /* [B, 1 + T, w] */
     gy_mod root = *m;
-    for (int64_t l = 0; l < GY_DINOV2_LAYERS; l++) {
+    for (int64_t l = 0; l < c->layers; l++) {
         gy_push(m, "backbone.encoder.layer.%d", (int)l);
-        if (l < GY_DINOV2_LAYERS - 1)
+        if (l < c->layers - 1)
             x = gy_vit_layer_run(m, &root, &layer, l, x);
         else
-            x = gy_nn_linear(m, names.q, gy_nn_layernorm(m, names.norm1, x, .eps = layer.eps), W);
+            x = gy_nn_linear(m, names.q, gy_nn_layernorm(m, names.norm1, x, .eps = layer.eps), w);
         gy_pop(m);
     }
     return gy_slice(x, 1, 1, 1 + rows * cols);

@@ -168,7 +168,7 @@ static gy_t features(gy_build *b, const sizes *z) {
         return gy_input(g, "tokens", GY_F32, GY_S(b->batch, z->grid * z->grid, z->width));
     int64_t side = z->grid * GY_DINOV2_PATCH;
     gy_t image = gy_input(g, "image", GY_F32, GY_S(b->batch, side, side, 3));
-    return gy_stop(gy_dinov2_queries(b->m, image));
+    return gy_stop(gy_dinov2_queries(b->m, &gy_dinov2_base, image));
 }
 
 /* Eq. (2), (3): what each of n queries has gathered [B, n, d]; weights [B, n, T] if not NULL */

@@ -291,7 +291,8 @@ static gy_status load_backbone(gy_job *j) {
         gy_warn(j->ctx, "%s: not there, so the backbone has random weights", path);
     else if (s == GY_OK) {
         gy_mod m = gy_mod_make(g, store, j->seed, false);
-        (void)gy_dinov2_queries(&m, gy_input(g, "image", GY_F32, GY_S(1, GY_DINOV2_PATCH, GY_DINOV2_PATCH, 3)));
+        gy_t any = gy_input(g, "image", GY_F32, GY_S(1, GY_DINOV2_PATCH, GY_DINOV2_PATCH, 3));
+        (void)gy_dinov2_queries(&m, &gy_dinov2_base, any);
         s = gy_weights_load_as(j->ctx, path, NULL, store, rest, gy_dinov2_rules);
         for (int64_t i = 0; s == GY_OK && i < gy_store_count(store); i++) {
             const gy_state *from = gy_store_at(store, i);
