@@ -1,5 +1,7 @@
 #include "tinysd.h"
 
+#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 void gy_tinysd_caption(const gy_scene *s, int64_t token[GY_TINYSD_TOKENS]) {
@@ -66,4 +68,26 @@ gy_tinysd_verdict gy_tinysd_judge(const gy_scene *s, const float image[GY_SHAPES
             }
     }
     return v;
+}
+
+/* ---- for reports ---- */
+
+void gy_tinysd_words(const gy_scene *s, char *text, size_t n) {
+    static const char *const shapes[] = {"square", "ring", "cross"}, *const colours[] = {"red", "green", "blue",
+                                                                                         "yellow"};
+    *text = 0;
+    for (int k = 0; k < s->n; k++) {
+        size_t used = strlen(text);
+        snprintf(text + used, n - used, "%s%s %s", k ? " and " : "", colours[s->object[k].colour],
+                 shapes[s->object[k].shape]);
+    }
+}
+
+void gy_tinysd_enlarge(const float *image, int k, uint8_t *out) {
+    for (int y = 0; y < GY_SHAPES16 * k; y++)
+        for (int x = 0; x < GY_SHAPES16 * k; x++)
+            for (int c = 0; c < 3; c++) {
+                float v = 0.5f * image[((y / k) * GY_SHAPES16 + x / k) * 3 + c] + 0.5f;
+                *out++ = (uint8_t)(fminf(fmaxf(v, 0.0f), 1.0f) * 255.0f + 0.5f);
+            }
 }

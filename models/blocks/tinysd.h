@@ -46,4 +46,11 @@ typedef struct gy_tinysd_verdict {
 } gy_tinysd_verdict;
 gy_tinysd_verdict gy_tinysd_judge(const gy_scene *s, const float image[GY_SHAPES16_SIZE]);
 
+/* ---- for reports ---- */
+
+/* "red ring and blue cross", at most n bytes. */
+void gy_tinysd_words(const gy_scene *s, char *text, size_t n);
+/* A picture in [-1, 1] as bytes [16 k, 16 k, 3], each pixel k times as wide and high. */
+void gy_tinysd_enlarge(const float image[GY_SHAPES16_SIZE], int k, uint8_t *out);
+
 #endif

@@ -1,5 +1,6 @@
-/* mindbridge.h: what the three files of MindBridge share; of no use outside them. mindbridge.c is the paper,
- * mindbridge_data.c what it trains on and when, mindbridge_claim.c what is measured and claimed. */
+/* mindbridge.h: what the four files of MindBridge share; of no use outside them. mindbridge.c is the paper,
+ * mindbridge_data.c what it trains on and when, mindbridge_claim.c what is measured and claimed, mindbridge_pictures.c
+ * the pictures of the report. */
 #ifndef GY_DECODING_MINDBRIDGE_H
 #define GY_DECODING_MINDBRIDGE_H
 
@@ -16,6 +17,7 @@ typedef struct config {
     double drop_embedder, drop_translator, tau, mse_weight;
     int64_t batch, steps, adapt_steps, trials, adapt_trials, tests, world;
     double lr, adapt_lr, warmup, weight_decay;
+    char generator[64]; /* tinySD's weights, for the report's pictures; empty: none */
 } config;
 
 /* Who takes part: the subjects, then the newcomer if there is one. */
@@ -55,6 +57,13 @@ double gy_mindbridge_rate(const gy_job *j, int64_t phase, int64_t step);
 
 gy_status gy_mindbridge_evaluate(gy_job *j, gy_metrics *out) GY_MUST_CHECK;
 gy_status gy_mindbridge_claim(gy_job *j, gy_claim *out) GY_MUST_CHECK;
+/* What `subject`'s responses to the test stimuli say: e [tests, 64], the image embedding (its repeats averaged). */
+gy_status gy_mindbridge_seen(gy_job *j, int64_t subject, float *e) GY_MUST_CHECK;
 gy_status gy_mindbridge_panels(gy_job *j, void *report) GY_MUST_CHECK; /* report: gy_report */
+
+/* ---- mindbridge_pictures.c ---- */
+
+/* The report's panel "pictures": what was seen beside what is drawn from the brain's responses. */
+gy_status gy_mindbridge_pictures(gy_job *j, void *report) GY_MUST_CHECK;
 
 #endif

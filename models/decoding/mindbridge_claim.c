@@ -73,6 +73,24 @@ static gy_status identify(gy_job *j, int64_t subject, const float *x, double *to
     return s;
 }
 
+gy_status gy_mindbridge_seen(gy_job *j, int64_t subject, float *e) {
+    const config *c = j->cfg;
+    int64_t parts = c->image / GY_WORLD_SEMANTIC;
+    float *x = gy_calloc(j->ctx, (size_t)c->tests, (size_t)(c->pooled + c->image) * sizeof *x);
+    if (!x) return GY_ERR_NOMEM;
+    float *y = x + c->tests * c->pooled;
+    gy_status s = pooled_tests(j, subject, x);
+    if (s == GY_OK) s = infer(j, subject, -1, true, c->tests, x, "image_embedding", y);
+    for (int64_t i = 0; s == GY_OK && i < c->tests * GY_WORLD_SEMANTIC; i++) {
+        const float *row = y + i / GY_WORLD_SEMANTIC * c->image + i % GY_WORLD_SEMANTIC;
+        double sum = 0;
+        for (int64_t k = 0; k < parts; k++) sum += (double)row[k * GY_WORLD_SEMANTIC];
+        e[i] = (float)(sum / (double)parts);
+    }
+    gy_free(j->ctx, x);
+    return s;
+}
+
 static gy_status retrieval(gy_job *j, int64_t subject, double *top1) {
     const config *c = j->cfg;
     float *x = gy_calloc(j->ctx, (size_t)c->tests, (size_t)c->pooled * sizeof *x);
@@ -314,6 +332,7 @@ gy_status gy_mindbridge_panels(gy_job *j, void *report) {
                                      (double[]){f->top1[n], f->scratch})
                      : gy_report_explain(report, "adaptation",
                                          "this run has no newcomer, or ended before reset-tuning began");
+    if (s == GY_OK) s = gy_mindbridge_pictures(j, report);
     gy_report_term(report, "pooled voxel",
                    "the largest of a few neighbouring voxels; brains of any size become one length");
     gy_report_term(report, "top-1 of 50", "the share of trials whose own picture is the nearest of 50");

@@ -267,27 +267,6 @@ static gy_status evaluate(gy_job *j, gy_metrics *out) {
 
 enum { SHOWN = 12, ENLARGED = 6 };
 
-static void words(const gy_scene *s, char *text, size_t n) {
-    static const char *const shapes[] = {"square", "ring", "cross"}, *const colours[] = {"red", "green", "blue",
-                                                                                         "yellow"};
-    *text = 0;
-    for (int k = 0; k < s->n; k++) {
-        size_t used = strlen(text);
-        snprintf(text + used, n - used, "%s%s %s", k ? " and " : "", colours[s->object[k].colour],
-                 shapes[s->object[k].shape]);
-    }
-}
-
-/* [16, 16, 3] in [-1, 1] to bytes, each pixel ENLARGED times as wide and high */
-static void enlarge(const float *image, uint8_t *out) {
-    for (int y = 0; y < GY_SHAPES16 * ENLARGED; y++)
-        for (int x = 0; x < GY_SHAPES16 * ENLARGED; x++)
-            for (int c = 0; c < 3; c++) {
-                float v = 0.5f * image[((y / ENLARGED) * GY_SHAPES16 + x / ENLARGED) * 3 + c] + 0.5f;
-                *out++ = (uint8_t)(fminf(fmaxf(v, 0.0f), 1.0f) * 255.0f + 0.5f);
-            }
-}
-
 static gy_status show(gy_job *j, gy_report *report, const gy_scene *scenes, const float *images, uint8_t *pixels) {
     char text[SHOWN][64], command[96];
     const char *names[SHOWN];
@@ -295,8 +274,8 @@ static gy_status show(gy_job *j, gy_report *report, const gy_scene *scenes, cons
     int64_t side = GY_SHAPES16 * ENLARGED;
     for (int i = 0; i < SHOWN; i++) {
         picture[i] = (gy_image){side, side, 3, 8, pixels + i * side * side * 3};
-        enlarge(images + i * GY_SHAPES16_SIZE, picture[i].pixels);
-        words(&scenes[i], text[i], sizeof text[i]);
+        gy_tinysd_enlarge(images + i * GY_SHAPES16_SIZE, ENLARGED, picture[i].pixels);
+        gy_tinysd_words(&scenes[i], text[i], sizeof text[i]);
         names[i] = text[i];
     }
     snprintf(command, sizeof command, "gyrus train tinysd --seed %" PRIu64, j->seed);
