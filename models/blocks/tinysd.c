@@ -83,7 +83,7 @@ void gy_tinysd_words(const gy_scene *s, char *text, size_t n) {
     }
 }
 
-void gy_tinysd_enlarge(const float *image, int k, uint8_t *out) {
+void gy_tinysd_enlarge(const float image[GY_SHAPES16_SIZE], int k, uint8_t *out) {
     for (int y = 0; y < GY_SHAPES16 * k; y++)
         for (int x = 0; x < GY_SHAPES16 * k; x++)
             for (int c = 0; c < 3; c++) {
