@@ -48,6 +48,18 @@ static gy_t matmul_tt(gy_graph *g, kase c) {
     gy_t a = in(g, c, "a", GY_S(d[2], d[0])), b = in(g, c, "b", GY_S(d[1], d[2]));
     return gy_matmul(a, b, .trans_a = true, .trans_b = true);
 }
+/* Times weights that do not change, so that the plan may keep them in the kernel's layout. */
+static gy_t packed_nt(gy_graph *g, kase c) {
+    const int64_t *d = c->d;
+    gy_t a = in(g, c, "a", GY_S(d[0], d[2]));
+    gy_tensor w;
+    if (gy_tensor_new(gy_graph_ctx(g), &w, gy_dtype_of(a), GY_S(d[1], d[2])) != GY_OK)
+        return gy_poison(g, GY_HERE, "%s", gy_error(gy_graph_ctx(g)));
+    bench_fill(c, 1, "b", w.dtype, w.shape, w.data);
+    gy_t b = gy_const(g, &w);
+    gy_tensor_free(gy_graph_ctx(g), &w);
+    return gy_matmul(a, b, .trans_b = true);
+}
 static gy_t batched(gy_graph *g, kase c) {
     const int64_t *d = c->d;
     gy_t a = in(g, c, "a", GY_S(d[3], d[0], d[2])), b = in(g, c, "b", GY_S(d[3], d[2], d[1]));
@@ -378,6 +390,16 @@ const bench_case bench_cases[] = {
     {"matmul", "matmul_nt", GY_OP_matmul, matmul_nt, MNK, {16, 2048, 2048}, .quick = true},
     {"matmul", "matmul_nt", GY_OP_matmul, matmul_nt, MNK, {16, 3072, 768}},
     /* attention heads */
+    {"matmul", "packed_nt", GY_OP_matmul, packed_nt, MNK, {1, 2048, 2048}},
+    {"matmul", "packed_nt", GY_OP_matmul, packed_nt, MNK, {16, 2048, 2048}, .quick = true},
+    {"matmul", "packed_nt", GY_OP_matmul, packed_nt, MNK, {16, 3072, 768}},
+    {"matmul", "packed_nt", GY_OP_matmul, packed_nt, MNK, {77, 768, 768}},
+    {"matmul", "packed_nt", GY_OP_matmul, packed_nt, MNK, {197, 3072, 768}},
+    {"matmul", "packed_nt", GY_OP_matmul, packed_nt, MNK, {256, 1280, 5120}},
+    {"matmul", "packed_nt", GY_OP_matmul, packed_nt, MNK, {1, 2048, 2048}, GY_BF16},
+    {"matmul", "packed_nt", GY_OP_matmul, packed_nt, MNK, {16, 2048, 2048}, GY_BF16},
+    {"matmul", "packed_nt", GY_OP_matmul, packed_nt, MNK, {256, 1280, 5120}, GY_BF16},
+    {"matmul", "batched_nt", GY_OP_matmul, batched_nt, MNKB, {197, 197, 64, 12}, GY_BF16},
     {"matmul", "batched_nt", GY_OP_matmul, batched_nt, MNKB, {197, 197, 64, 12}, .quick = true},
     {"matmul", "batched", GY_OP_matmul, batched, MNKB, {197, 64, 197, 12}},
     {"matmul", "batched_nt", GY_OP_matmul, batched_nt, MNKB, {4096, 4096, 40, 2}},

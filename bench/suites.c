@@ -96,7 +96,7 @@ static work work_of(const ours *o, const bench_task *t, bool cold) {
     double in = 0, out = 0;
     for (int64_t i = 0; t && i < t->n_in; i++) in += (double)gy_tensor_bytes(&t->in[i]);
     for (int64_t i = 0; t && i < t->n_out; i++) out += (double)gy_tensor_bytes(&t->out[i]);
-    w.held = t ? in + out : (double)(info.arena_bytes + info.input_bytes + info.state_bytes);
+    w.held = t ? in + out + (double)info.const_bytes : (double)(info.arena_bytes + info.input_bytes + info.state_bytes);
     w.writes = !t || 8 * out > in;
     if (t && w.bytes <= 0) w.bytes = w.held; /* an operator that states no cost: its operands once */
     if (o->step) {

@@ -10,6 +10,8 @@
  * bits come out for any number of threads, and whether B comes plain, packed before, or neither.
  *
  * FLOPs 2 m n k; bytes (m k + k n + m n) elements from memory at least, packing reads and writes A and B once more.
+ * Measured, one thread of Zen 4 (f32 peak 118 GFLOP/s, bf16 236, f64 59; gyrus bench matmul --threads 1): f32 512^3
+ * .93, 1024^3 .89, 788 x 2304 x 768 .93; bf16 512^3 .92; f64 1024^3 .90; weights packed once: 197 x 3072 x 768 .95.
  *
  * The file is compiled for f32, f64 and, from gemm_avx512bf16.c, for bf16 pairs: T is the type of C, P of panels. */
 #define GY_TYPED_FILE "gemm.c"
