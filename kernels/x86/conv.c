@@ -1,20 +1,26 @@
 /* The operators conv, conv_dx and conv_dw: which way a convolution goes.
  *
  * - 3 x 3 with stride 1, many channels: Winograd's algorithm, where the plan allows it (conv_winograd.c).
- * - most others: conv_direct.c, conv_direct_dw.c. The positions of x that leave the same rest when divided by the
- * strides read the same taps: conv_dx is one dense convolution for each such phase.
  * - one channel in and out a group: sums over taps of vectors of channels (depthwise.c).
  * - one to four channels on one side, one group: conv_few.c.
- * - lines of fewer than four outputs: matrix products whose packers compute the addresses of patches, so that no matrix
- * of patches exists in memory. With p an output position, q an input position: conv:    y[p, co] = sum_(tap, ci)
- * x[source(p, tap), ci] w[co, ci, tap]      m = positions, n = Cout, k = taps Cin conv_dx: x[q, ci] = sum_(tap, co)
- * y[reader(q, tap), co] w[co, ci, tap]      m = positions, n = Cin, k = taps Cout conv_dw: w[co, (tap, ci)] = sum_p
- * y[p, co] x[source(p, tap), ci]            m = Cout, n = taps Cin, k = positions once a group. Channels are adjacent
- * in memory, so a packer moves runs of them: a run is one tap's channels or, when taps along the last axis touch each
- * other (no dilation, one group), a whole row of taps.
+ * - most others: conv_direct.c, conv_direct_dw.c.
+ * - lines of fewer than four outputs: matrix products (below).
  *
- * In plans of precision bf16 the rows below round both operands and go the same ways in f32; AVX512-BF16 has its own
- * (conv_avx512bf16.c). FLOPs 2 m n k; the files state what they reach. */
+ * The positions of x that leave the same rest when divided by the strides read the same taps: conv_dx is one dense
+ * convolution, or product, for each such phase.
+ *
+ * The products have packers that compute the addresses of patches, so no matrix of patches exists in memory. With p an
+ * output position, q an input position, once a group:
+ *
+ * - conv:    y[p, co] = sum_(tap, ci) x[source(p, tap), ci] w[co, ci, tap]      m = positions, n = Cout, k = taps Cin
+ * - conv_dx: x[q, ci] = sum_(tap, co) y[reader(q, tap), co] w[co, ci, tap]      m = positions, n = Cin, k = taps Cout
+ * - conv_dw: w[co, (tap, ci)] = sum_p y[p, co] x[source(p, tap), ci]            m = Cout, n = taps Cin, k = positions
+ *
+ * Channels are adjacent in memory, so a packer moves runs of them: a run is one tap's channels or, when taps along the
+ * last axis touch each other (no dilation, one group), a whole row of taps.
+ *
+ * In plans of precision bf16 the rows at the end of this file round both operands and go the same ways in f32;
+ * AVX512-BF16 has its own (conv_avx512bf16.c). FLOPs 2 m n k; the files named above state what they reach. */
 #include "conv_shape.h"
 
 typedef struct {
