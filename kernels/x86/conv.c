@@ -1,20 +1,26 @@
-/* Convolution, its data gradient and its weight gradient as matrix products (implicit GEMM): the packers compute the
- * addresses of patches, so no matrix of patches ever exists in memory. With p an output position, q an input position:
+/* The operators conv, conv_dx and conv_dw: which way a convolution goes.
+ *
+ * - 3 x 3 with stride 1, many channels: Winograd's algorithm, where the plan allows it (conv_winograd.c).
+ * - one channel in and out a group: sums over taps of vectors of channels (depthwise.c).
+ * - one to four channels on one side, one group: conv_few.c.
+ * - most others: conv_direct.c, conv_direct_dw.c.
+ * - lines of fewer than four outputs: matrix products (below).
+ *
+ * The positions of x that leave the same rest when divided by the strides read the same taps: conv_dx is one dense
+ * convolution, or product, for each such phase.
+ *
+ * The products have packers that compute the addresses of patches, so no matrix of patches exists in memory. With p an
+ * output position, q an input position, once a group:
  *
  * - conv:    y[p, co] = sum_(tap, ci) x[source(p, tap), ci] w[co, ci, tap]      m = positions, n = Cout, k = taps Cin
  * - conv_dx: x[q, ci] = sum_(tap, co) y[reader(q, tap), co] w[co, ci, tap]      m = positions, n = Cin, k = taps Cout
  * - conv_dw: w[co, (tap, ci)] = sum_p y[p, co] x[source(p, tap), ci]            m = Cout, n = taps Cin, k = positions
  *
- * once a group. Channels are adjacent in memory, so a packer moves runs of them: a run is one tap's channels or, when
- * taps along the last axis touch each other (no dilation, one group), a whole row of taps. The positions of x that
- * leave the same rest when divided by the strides read the same taps: conv_dx makes one dense product of each such
- * phase. Depthwise convolutions (one channel in and out a group) have no product in them: they are sums over taps of
- * vectors of channels (depthwise.c). One to four channels on one side are too few for panels: conv_few.c.
+ * Channels are adjacent in memory, so a packer moves runs of them: a run is one tap's channels or, when taps along the
+ * last axis touch each other (no dilation, one group), a whole row of taps.
  *
- * FLOPs 2 m n k; bytes as the three operands, each once, when they fit the caches. Measured, one thread of Zen 4,
- * AVX-512, of 117 GFLOP/s (make bench): 3 x 3, 64 to 64 channels, 56 x 56: forward 78 %, data 76 %, weights 56 %; 256
- * to 256 channels 82, 81, 70 %; 1 x 25 along time, 22 to 40 channels 65, 39, 50 %; 3 x 3 with stride
- * 2, 64 to 64, 56 x 56: 79, 74, 59 %. */
+ * In plans of precision bf16 the rows at the end of this file round both operands and go the same ways in f32;
+ * AVX512-BF16 has its own (conv_avx512bf16.c). FLOPs 2 m n k; the files named above state what they reach. */
 #include "conv_shape.h"
 
 typedef struct {

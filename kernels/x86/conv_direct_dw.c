@@ -8,6 +8,13 @@
  * layout. Taps see the positions inside the input only: nothing is multiplied with a border of zeros, which saves 16 %
  * of a 3 x 3 kernel on 8 x 8 maps.
  *
+ * On AVX512-BF16 the summed positions go in pairs, which differ from tap to tap along the line: each such tap has a
+ * window of its own.
+ *
+ * FLOPs 2 positions taps Cin Cout. Measured, one thread of Zen 4, AVX-512, of 118 GFLOP/s (gyrus bench conv --threads
+ * 1): 3 x 3, 320 channels on 64 x 64 91 %, 640 on 32 x 32 96, 1280 on 16 x 16 96, 1280 on 8 x 8 88, stride 2 89; 1 x 1,
+ * 640 on 32 x 32 90; 3 x 3 x 3, 32 at 64^3 93, 64 at 32^3 98; 1 x 25, 22 to 40 78. bf16, of 236: 3 x 3 86, 88, 85, 66.
+ *
  * Pointwise kernels read x in place. When there are too few panels for the threads, the positions are cut into parts
  * whose sums are added in order. All bounds follow from shapes alone.
  */

@@ -13,24 +13,24 @@
  *
  * The 36 elements of the transformed tiles make 36 matrix products over input channels, which is where the time goes:
  *
- * 1. All tiles of a block (at most 70) are transformed: V [chunk of channels][36][tile][channel].
+ * 1. All tiles of a block (at most 56) are transformed: V [chunk of channels][36][tile][channel].
  * 2. A tile of threads takes a panel of two vectors of output channels. Chunk by chunk it packs and transforms the
  *    weights, U [36][channel][panel], adds the 36 products to M [36][tile][panel], and in the end transforms M. U and M
- *    never leave the second-level cache, so weights are read once a block, in their own layout, and nothing is kept of
- *    them between calls.
+ *    stay in the second-level cache (24 channels of U take 110 KiB, M 252, the part of V that passes through 189), so
+ * weights are read once a block, in their own layout, and nothing is kept of them between calls.
  *
  * Errors: against double, with factors of size at most 1, below 48 x 2^-24 sqrt(9 Cin) (tests/kernels/test_x86_conv.c;
  * the largest seen there is 35), where a plain sum of 9 Cin such products stays below about 1. A plan leaves this
  * kernel out with GY_PASS_WINOGRAD or GYRUS_WINOGRAD=0.
  *
  * FLOPs of the products 2 x 36 / 144 of the direct ones. Measured, one thread of Zen 4, AVX-512, FLOPs of the direct
- * convolution against its peak of 118 GFLOP/s (gyrus bench conv --threads 1): 320 to 320 channels on 64 x 64: 3.1; 640
- * on 32 x 32: 3.2; 1280 on 16 x 16: 2.6; 1280 on 8 x 8: 1.4 (four tiles; packing and transforming the weights is most
- * of the time); 64 on 56 x 56: 2.9.
+ * convolution against its peak of 118 GFLOP/s (gyrus bench conv --threads 1): 320 to 320 channels on 64 x 64: 3.0; 640
+ * on 32 x 32: 3.0; 1280 on 16 x 16: 2.6; 1280 on 8 x 8: 1.5 (four tiles; packing and transforming the weights is most
+ * of the time); 64 on 56 x 56: 2.8. Two threads: 1.5 to 2.0 times as fast, differing between runs.
  */
 #include "conv_tile.h"
 
-enum { TILES = 70, CHUNK = 64, ELEMENTS = 36, PAD = 16 /* floats: keeps the 36 planes out of one cache set */ };
+enum { TILES = 56, CHUNK = 24, ELEMENTS = 36, PAD = 16 /* floats: keeps the 36 planes out of one cache set */ };
 
 static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
@@ -157,9 +157,10 @@ static void input_tile(void *arg, int64_t t, int worker) {
         step[i] = inside;
     }
     int64_t plane = v_plane(j);
-    for (int64_t c = 0; c < d->cin; c += VL) {
-        int64_t n = least(d->cin - c, VL), chunk = c / j->chunk, width = least(d->cin - chunk * j->chunk, j->chunk);
-        float *to = j->v + chunk * ELEMENTS * plane + t * width + (c - chunk * j->chunk);
+    for (int64_t c = 0, n; c < d->cin; c += n) {
+        int64_t chunk = c / j->chunk, e = c % j->chunk, width = least(d->cin - c + e, j->chunk);
+        float *to = j->v + chunk * ELEMENTS * plane + t * width + e;
+        n = least(width - e, VL);
         vf rows[ELEMENTS], m[6], out[6];
 #pragma GCC unroll 6
         for (int k = 0; k < 6; k++) { /* column k */
