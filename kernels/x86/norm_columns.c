@@ -1,25 +1,27 @@
 /* Group and batch normalisation and their gradients: statistics run over positions, channels are adjacent.
  *
  * x is seen as [outer, inner, C] (norm.h: outer = samples and inner = space; batchnorm: one outer, inner = all rows). A
- * pass sums each channel over a piece of positions; the pieces are added in order, channels are folded to groups, and
- * what a channel then needs is a row of coefficients. Forward: mean, squares about the mean, result: three reads, one
- * write. Backward: sum dz and sum dz xhat (which are dbeta and dgamma before samples are added), then dx. Bound by
- * memory outside the caches. Measured in the caches, 256 channels, one thread of Zen 4, AVX-512 (make bench): 2.7
- * elements a ns forward, 2.4 backward. */
+ * pass sums each channel over a piece of positions; the pieces are combined in order, channels are folded to groups,
+ * and what a channel then needs is a row of coefficients. Forward: sum and squares about the piece's own mean in one
+ * reading from afar, then the result: two readings, one writing. Backward: sum dz and sum dz xhat (which are dbeta and
+ * dgamma before samples are added), then dx; with SiLU the first pass leaves dz where dx will be. Bound by memory
+ * outside the caches, by the sigmoid (15 cycles a vector of 16) with SiLU. Measured on 64 x 64 x 320, one thread of Zen
+ * 4, AVX-512 (gyrus bench norm --threads 1), in elements a ns: forward 5.2, with SiLU 2.5, backward 2.8, with SiLU 1.6;
+ * batch norm of 8192 x 256 4.5 and 2.3. */
 #include "lines.h"
 #include "rows.h"
 
 #include "core/ops.h"
 
 enum {
-    GRAIN = 16384,
-    LEAST = 16 /* positions a piece */,
-    PIECES = 64,
-    FOLD = 128,
-    BLOCK = 64,
-    STRIP = 4,
-    WIDE = 1024,
-    AHEAD = 1024
+    GRAIN = 16384, /* elements a piece, about, */
+    LEAST = 16,    /* but at least so many positions, */
+    PIECES = 64,   /* and at most so many pieces an outer */
+    FOLD = 128,    /* channels that are folded together */
+    BLOCK = 64,    /* positions that are summed in floats */
+    STRIP = 4,     /* vectors of channels that go down together */
+    WIDE = 1024,   /* channels whose sums wait in the first cache */
+    AHEAD = 1024   /* floats: how far ahead memory is called */
 };
 
 typedef struct {
