@@ -50,7 +50,14 @@ static const model_case cases[] = {
     {"gpt2 prefill", "b1 t1024", PREFILL, "gpt2", "small", .batch = 1},
     {"gpt2 decode", "b1 after 128 tokens", DECODE, "gpt2", "small", .batch = 1},
     {"vit-mae train", "b4 224x224", TRAIN, "vit-mae", "base", {NULL}, 4, "loss"},
-    {"unet3d train", "b1 64x64x64 medforj", TRAIN, "sd15-unet", "medforj", {"height=64", "width=64"}, 1, "noise"},
+    {"unet3d train",
+     "b1 64x64x64 medforj",
+     TRAIN,
+     "medforj",
+     "paper",
+     {"depth=64", "height=64", "width=64"},
+     1,
+     "prediction"},
     {"adamw", "124439808 weights", UPDATE, "gpt2", "small", .batch = 1},
 };
 

@@ -370,12 +370,15 @@ static int32_t writer_of(const gy_plan *p, int32_t buffer) {
     return -1;
 }
 
-/* May step s write where input i lies? Every other input must not look at that memory in another way. */
+/* May step s write where input i lies? Every other input must not look at that memory in another way. The gradient of
+ * cross-entropy may take the place of the logits, a language model's largest value: an element is read before it is
+ * written. */
 static bool may_overwrite(const gy_plan *p, const gy_step *s, int out, int in) {
     const gy_place *x = &s->in[in], *y = &s->out[out];
     uint32_t f = s->node->op->flags;
     bool allowed = f & GY_F_ELEMENTWISE || s->node->op->id == GY_OP_chain ||
-                   (f & GY_F_INPLACE0 && out == 0 && in == 0) || (f & GY_F_INPLACE_ALL && out == in);
+                   (f & GY_F_INPLACE0 && out == 0 && in == 0) ||
+                   (s->node->op->id == GY_OP_cross_entropy_grad && in == 1) || (f & GY_F_INPLACE_ALL && out == in);
     if (!allowed || !whole_buffer(p, x) || !gy_shape_equal(x->shape, y->shape)) return false;
     if (gy_dtype_size(x->dtype) != gy_dtype_size(y->dtype)) return false;
     for (int i = 0; i < s->n_in; i++) {

@@ -201,7 +201,7 @@ def unet3d_train(task):
             attention_levels=(False, False, False, False, True), num_head_channels=8, norm_num_groups=8,
         )  # fmt: skip
     load(model)
-    x, target = (real(n, 1, 64, 64, 64, 1).movedim(-1, 1) for n in ("latents", "target"))
+    x, target = (real(n, 1, 64, 64, 64, 1).movedim(-1, 1) for n in ("volume", "target"))
     model, x = model.to(memory_format=torch.channels_last_3d), x.contiguous(memory_format=torch.channels_last_3d)
     t = torch.full((1,), 500.0)
     return trainer(task, model, lambda: F.mse_loss(model(x, t).float(), target))

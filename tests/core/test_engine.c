@@ -141,6 +141,33 @@ static void the_gradient_of_a_split_is_one_join(void **state) {
     for (int i = 0; i < 30; i++) assert_true(value[0][i] == value[1][i]);
 }
 
+/* The gradient of cross-entropy takes the place of the logits, which are the largest value of a language model. */
+static void the_gradient_of_the_logits_takes_their_place(void **state) {
+    enum { N = 37, C = 211 };
+    static float value[2][N * C];
+    int64_t bytes[2];
+    for (int off = 0; off < 2; off++) {
+        gy_graph *g = gy_graph_new(*state);
+        gy_t x = gy_input(g, "x", GY_F32, GY_S(N, C)), target = gy_input(g, "target", GY_I64, GY_S(N)), gx;
+        gy_t logits = gy_matmul(x, gy_reshape(gy_sin(gy_iota(g, GY_F32, C * C)), C, C));
+        gy_grad(gy_cross_entropy(logits, target, .smoothing = 0.1), GY_NONE, 1, &logits, &gx);
+        gy_output(gy_matmul(gx, gy_reshape(gy_cos(gy_iota(g, GY_F32, C * C)), C, C)), "y");
+        gy_plan *p = gy_compile(g, (gy_plan_args){.off = off ? GY_PASS_INPLACE : 0});
+        assert_non_null(p);
+        float *data = gy_plan_input(p, "x");
+        int64_t *t = gy_plan_input(p, "target");
+        for (int i = 0; i < N * C; i++) data[i] = (float)cos(2.3 * i);
+        for (int i = 0; i < N; i++) t[i] = i == 5 ? -100 : 7 * i % C;
+        assert_ok(*state, gy_plan_run(p));
+        memcpy(value[off], gy_plan_output(p, "y").data, sizeof value[off]);
+        bytes[off] = gy_plan_report(p).sum_bytes;
+        gy_plan_free(p);
+        gy_graph_free(g);
+    }
+    assert_true(bytes[1] - bytes[0] >= N * C * 4);
+    assert_memory_equal(value[0], value[1], sizeof value[0]);
+}
+
 static void recomputing_segments_saves_memory_and_changes_no_bit(void **state) {
     uint32_t fusion = GY_PASS_EPILOGUE | GY_PASS_CHAIN;
     trained keep = train_steps(*state, (gy_plan_args){.off = fusion}, false, 6);
@@ -521,6 +548,7 @@ int main(void) {
         TEST(fusion_changes_the_last_bits_only),
         TEST(the_same_bits_come_out_on_any_number_of_threads),
         TEST(the_gradient_of_a_split_is_one_join),
+        TEST(the_gradient_of_the_logits_takes_their_place),
         TEST(recomputing_segments_saves_memory_and_changes_no_bit),
         TEST(the_arena_is_close_to_its_lower_bound),
         TEST(planning_time_grows_gently_with_the_graph),
