@@ -180,7 +180,24 @@ static gy_t correlation_loss(gy_t z, gy_t demo) {
     return gy_sum(gy_sqrt(gy_mean(gy_square(p), GY_AXES(1))), GY_ALL);
 }
 
-/* Eq. (6): generated subjects must look to fixed linear guides as they were asked to be */
+/* Eq. (6): generated subjects x [G, d] must look to fixed linear guides as they were asked to be, wanted [G, q] */
+gy_t gy_demovae_guide(const column *col, bool running, gy_t x, gy_t wanted, gy_t weight, gy_t bias) {
+    int64_t n = gy_dim(x, 0), q = gy_dim(wanted, 1);
+    gy_t seen = gy_add(gy_matmul(x, weight), bias), total = GY_NONE, group = GY_NONE; /* [G, q] */
+    for (int64_t k = 0; k < q; k++) {
+        gy_t y = gy_slice(seen, 1, k, k + 1), w = gy_slice(wanted, 1, k, k + 1), term; /* [G, 1] */
+        if (!col[k].of) {
+            term = rmse(w, y);
+        } else {
+            gy_t logits = gy_concat2(1, gy_neg(y), y); /* [G, 2] */
+            gy_t ce = gy_cross_entropy(logits, gy_cast(gy_reshape(w, n), GY_I64));
+            term = group = col[k].first != k && running ? gy_add(group, ce) : ce;
+        }
+        total = k ? gy_add(total, term) : term;
+    }
+    return total;
+}
+
 static gy_t guide_loss(gy_build *b, const column *col, int64_t q) {
     const config *c = b->cfg;
     gy_graph *g = b->m->g;
@@ -188,20 +205,7 @@ static gy_t guide_loss(gy_build *b, const column *col, int64_t q) {
     gy_t weight = gy_input(g, "guide_weight", GY_F32, GY_S(c->features, q));
     gy_t bias = gy_input(g, "guide_bias", GY_F32, GY_S(q));
     gy_t z = gy_random_normal(g, "generated", GY_F32, GY_S(c->generated, c->latent));
-    gy_t seen = gy_add(gy_matmul(decode(b, z, wanted), weight), bias), total = GY_NONE, group = GY_NONE; /* [G, q] */
-    for (int64_t k = 0; k < q; k++) {
-        gy_t y = gy_slice(seen, 1, k, k + 1), w = gy_slice(wanted, 1, k, k + 1), term; /* [G, 1] */
-        if (!col[k].of) {
-            term = rmse(w, y);
-        } else {
-            gy_t logits = gy_concat2(1, gy_neg(y), y);                                            /* [G, 2] */
-            gy_t ce = gy_cross_entropy(logits, gy_cast(gy_reshape(w, c->generated), GY_I64));
-            bool later = col[k].first != k && c->running;
-            term = group = later ? gy_add(group, ce) : ce;
-        }
-        total = k ? gy_add(total, term) : term;
-    }
-    return total;
+    return gy_demovae_guide(col, c->running, decode(b, z, wanted), wanted, weight, bias);
 }
 
 static void objective(gy_build *b) {

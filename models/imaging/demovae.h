@@ -38,6 +38,11 @@ typedef struct lab {
     double *made, *real; /* [d]: group difference generated and in the data */
 } lab;
 
+/* Eq. (6) for given subjects; running: earlier categories of a group count again, as in the official code. */
+gy_t gy_demovae_guide(const column *col, bool running, gy_t x, gy_t wanted, gy_t weight, gy_t bias);
+/* Fits the guides of the lab's training subjects into weight and bias. */
+gy_status gy_demovae_guides(gy_job *j, lab *d) GY_MUST_CHECK;
+
 gy_status gy_demovae_open(gy_job *j) GY_MUST_CHECK; /* job->data: a lab */
 void gy_demovae_close(gy_job *j);
 gy_status gy_demovae_batch(gy_job *j, gy_plan *p, int64_t phase, int64_t step) GY_MUST_CHECK;

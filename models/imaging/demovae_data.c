@@ -232,7 +232,7 @@ static void add_fields(lab *d) {
 
 /* The linear guides of eq. (6): ridge for continuous columns; logistic regression for groups, of which a two-way one
  * keeps the difference w of its two rows as (-w, w). Fitted on training subjects. */
-static gy_status guides(gy_job *j, lab *d) {
+gy_status gy_demovae_guides(gy_job *j, lab *d) {
     const config *c = j->cfg;
     int64_t n = d->n, p = d->d, q = d->q;
     double *x = gy_malloc(j->ctx, (size_t)(n * p) * sizeof *x), *y = gy_malloc(j->ctx, (size_t)n * sizeof *y);
@@ -295,7 +295,7 @@ gy_status gy_demovae_open(gy_job *j) {
     if (!d) return GY_ERR_NOMEM;
     gy_status s = j->data_path ? read_folder(j, d) : generate(j, d);
     if (s == GY_OK) s = standardise(j, d);
-    if (s == GY_OK) s = guides(j, d);
+    if (s == GY_OK) s = gy_demovae_guides(j, d);
     if (s != GY_OK) return s;
     add_fields(d);
     j->batch = c->batch < d->n ? c->batch : d->n;
