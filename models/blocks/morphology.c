@@ -42,7 +42,7 @@ gy_status gy_components(gy_ctx *ctx, const uint8_t *mask, const int64_t dim[3], 
     for (int64_t i = 0; i < n; i++) {
         int64_t top = 0;
         if (!mask[i] || label[i]) continue;
-        label[i] = (int32_t)++*count;
+        label[i] = (int32_t)++ * count;
         stack[top++] = i;
         while (top) {
             int64_t at = stack[--top];

@@ -91,14 +91,15 @@ static int rising(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+/* Means equally spaced over the range of the middle 98 %: quantiles would put two of them into a tissue that fills half
+ * of the brain. */
 static void start(mixture *m, double *sorted) {
-    double spread;
     memcpy(sorted, m->y, (size_t)m->n * sizeof *sorted);
     qsort(sorted, (size_t)m->n, sizeof *sorted, rising);
-    spread = (sorted[m->n * 5 / 6] - sorted[m->n / 6]) / (double)m->k;
+    double lo = sorted[m->n / 100], step = (sorted[m->n - 1 - m->n / 100] - lo) / (double)m->k;
     for (int64_t k = 0; k < m->k; k++) {
-        m->mu[k] = sorted[(2 * k + 1) * m->n / (2 * m->k)];
-        m->var[k] = fmax(spread * spread, 1e-4);
+        m->mu[k] = lo + ((double)k + 0.5) * step;
+        m->var[k] = fmax(0.25 * step * step, 1e-4);
         m->pi[k] = 1.0 / (double)m->k;
     }
 }
@@ -124,7 +125,8 @@ gy_status gy_tissue_segment(gy_ctx *ctx, const gy_tissue_args *a, uint8_t *label
     for (int64_t i = 0; i < all; i++) n += a->brain[i] != 0;
     memset(label, 0, (size_t)all);
     if (a->classes < 2 || a->classes > GY_TISSUES || n < 10 * a->classes)
-        return gy_fail(ctx, GY_ERR_NUMERIC, "tissue: %" PRId64 " classes for %" PRId64 " voxels of brain", a->classes, n);
+        return gy_fail(ctx, GY_ERR_NUMERIC, "tissue: %" PRId64 " classes for %" PRId64 " voxels of brain", a->classes,
+                       n);
     int64_t *place = gy_malloc(ctx, (size_t)n * sizeof *place);
     double *work = gy_malloc(ctx, (size_t)(n * (a->classes + 2)) * sizeof *work);
     gy_status s = place && work ? GY_OK : GY_ERR_NOMEM;

@@ -18,8 +18,8 @@ typedef struct gy_tissue_args {
 
 /* Model of the log intensities: y_i = mu_k + b(place_i) + N(0, var_k), b a polynomial of second order without constant,
  * class k with probability pi_k. E: posteriors p_ik. M: mu, var, pi by weighted moments of y - b; b by least squares on
- * y_i - (sum_k p_ik mu_k / var_k) / (sum_k p_ik / var_k), weighted by that denominator. Starts with means at equally
- * spaced quantiles and no bias.
+ * y_i - (sum_k p_ik mu_k / var_k) / (sum_k p_ik / var_k), weighted by that denominator. Starts with means equally
+ * spaced over the range of the middle 98 % of y, and no bias.
  * label [n]: 0 outside the brain, else 1..classes from dark to bright (bright to dark if inverted). intensity [classes]
  * (may be NULL): exp(mu) of label 1, 2, ... GY_ERR_NUMERIC if fewer than 10 voxels a class are in the brain. */
 gy_status gy_tissue_segment(gy_ctx *ctx, const gy_tissue_args *args, uint8_t *label, double *intensity) GY_MUST_CHECK;

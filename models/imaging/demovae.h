@@ -29,9 +29,9 @@ typedef struct lab {
     column col[MAX_COLUMNS];
     int64_t fields; /* what evaluation predicts: each demographic column but first categories, then phenotypes */
     char field_name[MAX_FIELDS][48];
-    float *field;          /* [fields, n + tests] */
-    float *weight, *bias;  /* [d, q], [q]: the linear guides */
-    float *difference;     /* [d]: the true mean difference of the last group column's categories; NULL: unknown */
+    float *field;         /* [fields, n + tests] */
+    float *weight, *bias; /* [d, q], [q]: the linear guides */
+    float *difference;    /* [d]: the true mean difference of the last group column's categories; NULL: unknown */
     /* what evaluation found, for the report */
     bool measured;
     double raw[MAX_FIELDS], latent[MAX_FIELDS];

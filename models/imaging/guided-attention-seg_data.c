@@ -85,8 +85,8 @@ static void cut(const config *c, lab *d, const gy_labelled *l, bool fill, int64_
             if (!what) continue;
             int64_t at = what == 1 ? count[0] : (fill ? d->n : 0) + count[1];
             if (fill) {
-                double mm = gy_volume_slice(&l->volume[v], axis, i, c->size, d->image + at * pixels,
-                                            d->label + at * pixels);
+                double mm =
+                    gy_volume_slice(&l->volume[v], axis, i, c->size, d->image + at * pixels, d->label + at * pixels);
                 if (what == 2) {
                     stack *s = &d->stack[count[2] - 1];
                     if (!s->count) *s = (stack){count[1], 0, {l->volume[v].spacing[axis], mm, mm}};
@@ -162,7 +162,8 @@ gy_status gy_guided_open(gy_job *j) {
 /* Section IV-B: flips and a rotation of up to 30 degrees, each one time in two; labels by the nearest pixel. */
 static void turned(gy_rng *r, int64_t side, const float *x, const uint8_t *t, float *image, int64_t *target) {
     bool flip = gy_rng_below(r, 2), mirror = gy_rng_below(r, 2), turn = gy_rng_below(r, 2);
-    double angle = turn ? (2 * gy_rng_uniform(r) - 1) * 3.14159265358979323846 / 6 : 0, middle = 0.5 * (double)(side - 1);
+    double angle = turn ? (2 * gy_rng_uniform(r) - 1) * 3.14159265358979323846 / 6 : 0,
+           middle = 0.5 * (double)(side - 1);
     double co = cos(angle), si = sin(angle);
     for (int64_t y = 0; y < side; y++)
         for (int64_t c = 0; c < side; c++) {

@@ -19,11 +19,11 @@ int64_t gy_strega_maps(const char *text, int64_t out[MAX_LEVELS]);
 /* Test slices, each [size, size]: with lesions, for the second domain in another contrast. */
 typedef struct test_set {
     int64_t n;
-    float *image, *x;               /* as scanned; as the model takes it */
+    float *image, *x;                /* as scanned; as the model takes it */
     uint8_t *brain, *lesion, *truth; /* truth: tissue classes 1..3, NULL: unknown */
-    uint8_t *found;                 /* of the last evaluation */
-    float *excess;                  /* reconstruction minus x */
-    double tissue;                  /* share of brain pixels whose class the tissue step found; NaN: unknown */
+    uint8_t *found;                  /* of the last evaluation */
+    float *excess;                   /* reconstruction minus x */
+    double tissue;                   /* share of brain pixels whose class the tissue step found; NaN: unknown */
 } test_set;
 
 typedef struct lab {
@@ -33,6 +33,9 @@ typedef struct lab {
     bool measured;
     double dice[DOMAINS], otsu[DOMAINS];
 } lab;
+
+/* Eq. (1)-(4): the mean absolute error of x redrawn from `seen`; see strega.c. */
+gy_t gy_strega_redraw(gy_mod *m, const config *c, gy_t seen, gy_t x, const char *noise, gy_t *kl);
 
 gy_status gy_strega_open(gy_job *j) GY_MUST_CHECK; /* job->data: a lab */
 void gy_strega_close(gy_job *j);

@@ -225,8 +225,9 @@ gy_status gy_strega_panels(gy_job *j, void *report) {
     double value[] = {d->dice[0], d->otsu[0], d->dice[1], d->otsu[1]};
     gy_panel dice = {.panel = "dice",
                      .title = "How well lesions are found",
-                     .caption = "Mean over test slices of Dice's coefficient between the lesion and what was found, with "
-                                "the whole post-processing and with Otsu's threshold alone.",
+                     .caption =
+                         "Mean over test slices of Dice's coefficient between the lesion and what was found, with "
+                         "the whole post-processing and with Otsu's threshold alone.",
                      .alt = "Bars: mean Dice in each contrast",
                      .label = "Dice",
                      .unit = GY_NO_UNIT,

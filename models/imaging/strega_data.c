@@ -54,10 +54,7 @@ static void anatomy(gy_rng *r, int64_t side, uint8_t *tissue) {
         double y = (double)(i / side) - middle, x = (double)(i % side) - middle;
         double radius = hypot(y / a, x / b), phi = atan2(y / a, x / b);
         double fold = 0.05 * sin(7 * phi + p1) + 0.03 * sin(11 * phi + p2);
-        tissue[i] = radius >= 1                    ? 0
-                    : radius >= 0.93 + 0.3 * fold  ? CSF
-                    : radius >= 0.72 + fold        ? GREY
-                                                   : WHITE;
+        tissue[i] = radius >= 1 ? 0 : radius >= 0.93 + 0.3 * fold ? CSF : radius >= 0.72 + fold ? GREY : WHITE;
         double side_x = (fabs(x) - 4.5 * unit) / (3 * unit), side_y = y / (8 * unit); /* the ventricles */
         if (tissue[i] && side_x * side_x + side_y * side_y < 1) tissue[i] = CSF;
     }
@@ -81,8 +78,12 @@ static gy_status prepared(gy_job *j, const int64_t dim[3], const float *image, c
                           uint8_t *tissue, float *x) {
     const config *c = j->cfg;
     int64_t pixels = dim[1] * dim[2];
-    gy_tissue_args a = {.dim = {dim[0], dim[1], dim[2]}, .image = image, .brain = brain, .classes = 3,
-                        .iterations = c->rounds, .inverted = inverted};
+    gy_tissue_args a = {.dim = {dim[0], dim[1], dim[2]},
+                        .image = image,
+                        .brain = brain,
+                        .classes = 3,
+                        .iterations = c->rounds,
+                        .inverted = inverted};
     gy_status s = gy_tissue_segment(j->ctx, &a, tissue, NULL);
     for (int64_t k = 0; s == GY_OK && k < dim[0]; k++) {
         float top = 0;
@@ -189,8 +190,8 @@ static gy_status add_stack(gy_job *j, lab *d, int64_t n, float *image, const uin
     uint8_t *tissue = gy_malloc(j->ctx, (size_t)(2 * n * pixels + pixels)), *lesion = tissue + n * pixels;
     float *x = gy_malloc(j->ctx, (size_t)(n * pixels) * sizeof *x);
     double level[3];
-    gy_tissue_args a = {.dim = {n, c->size, c->size}, .image = image, .brain = brain, .classes = 3,
-                        .iterations = c->rounds};
+    gy_tissue_args a = {
+        .dim = {n, c->size, c->size}, .image = image, .brain = brain, .classes = 3, .iterations = c->rounds};
     gy_status s = tissue && x ? gy_tissue_segment(j->ctx, &a, tissue, level) : GY_ERR_NOMEM;
     if (s == GY_OK) s = prepared(j, dim, image, brain, false, tissue, x);
     for (int64_t i = 0; s == GY_OK && i < n; i++) {

@@ -5,7 +5,7 @@
 Written with torch 2.15.0, numpy 2.4.6, safetensors 0.8.0; f32 results of an f64 computation. The network is written here
 from the official code's classes, with its parameter names: maps 2, 4, latent 3, 16 x 16 slices, batch 3.
     states, in.image, in.blotted, out.latents, out.reconstruction
-    out.loss, grad.NAME     of the losses without sampling noise (log sigma is pushed to the lower bound of its range)
+    out.loss, grad.NAME     0.5 (0.01 KL + rebuilt) + 0.5 filled, without sampling noise
 """
 import os
 import torch
@@ -63,8 +63,9 @@ def redrawn(seen):
 rec, rebuilt, kl, mean = redrawn(x)
 filled = redrawn(blotted)[1]
 out.update({'in.image': x.permute(0, 2, 3, 1), 'in.blotted': blotted.permute(0, 2, 3, 1), 'out.latents': mean[:, :, 0, 0],
-            'out.reconstruction': rec.permute(0, 2, 3, 1), 'out.kl': kl, 'out.rebuilt': rebuilt, 'out.filled': filled})
+            'out.reconstruction': rec.permute(0, 2, 3, 1), 'out.kl': kl})
 loss = 0.5 * (0.01 * kl + rebuilt) + 0.5 * filled
+out['out.loss'] = loss
 loss.backward()
 for n, p in net.named_parameters():
     out['grad.' + n] = p.grad

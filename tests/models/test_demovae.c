@@ -80,7 +80,8 @@ static void guides_match_scikit_learn(void **state) {
     lab d = {.n = 40, .d = 30, .q = 3, .x = x.data, .demo = demo.data, .weight = weight, .bias = bias};
     assert_int_equal(gy_demovae_columns("age,sex:2", d.col), 3);
     assert_ok(ctx, gy_demovae_guides(&j, &d));
-    gy_tensor w = {.data = weight, .dtype = GY_F32, .shape = GY_S(30, 3)}, b = {.data = bias, .dtype = GY_F32, .shape = GY_S(3)};
+    gy_tensor w = {.data = weight, .dtype = GY_F32, .shape = GY_S(30, 3)},
+              b = {.data = bias, .dtype = GY_F32, .shape = GY_S(3)};
     golden_same(ctx, &file, "guide.weight", &w, 1e-4);
     golden_same(ctx, &file, "guide.bias", &b, 1e-4);
     gy_tensor_free(ctx, &x);
@@ -182,7 +183,10 @@ static void write_subjects(gy_ctx *ctx, const char *dir, int64_t rows, const cha
         for (int k = 0; k < 6; k++)
             gy_tensor_set(&x, i * 6 + k, 0.01 * age * (k + 1) + sex * (k == 2) + 0.1 * gy_rng_normal(&r));
         snprintf(text + strlen(text), sizeof text - strlen(text), "s%d,%g,%s,%g\n", (int)i, age,
-                 i == 3 && odd ? odd : sex > 0 ? "F" : "M", 2 * age);
+                 i == 3 && odd ? odd
+                 : sex > 0     ? "F"
+                               : "M",
+                 2 * age);
     }
     snprintf(path, sizeof path, "%s/features.npy", dir);
     assert_ok(ctx, gy_npy_write(ctx, path, &x));

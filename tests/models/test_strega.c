@@ -40,6 +40,14 @@ static void paper_configuration_has_the_papers_parameters(void **state) {
 
 /* ---- against PyTorch ---- */
 
+static gy_t constant(gy_ctx *ctx, const gy_safetensors *file, gy_graph *g, const char *key) {
+    gy_tensor t;
+    assert_ok(ctx, gy_safetensors_get(file, key, &t));
+    gy_t y = gy_const(g, &t);
+    gy_tensor_free(ctx, &t);
+    return y;
+}
+
 static void values_and_gradients_match_pytorch(void **state) {
     static const char *const settings[] = {"size=16", "maps=2,4", "latent=3", NULL};
     gy_ctx *ctx = *state;
@@ -56,6 +64,27 @@ static void values_and_gradients_match_pytorch(void **state) {
     golden_same(ctx, &file, "out.latents", &z, 1e-5);
     golden_same(ctx, &file, "out.reconstruction", &y, 1e-5);
     gy_compiled_free(&run);
+
+    gy_graph *g = gy_graph_new(ctx);
+    gy_mod m = gy_mod_make(g, j.store, 1, true);
+    gy_t x = constant(ctx, &file, g, "in.image"), blotted = constant(ctx, &file, g, "in.blotted"), kl;
+    gy_t rebuilt = gy_strega_redraw(&m, j.cfg, x, x, NULL, &kl);
+    gy_t filled = gy_strega_redraw(&m, j.cfg, blotted, x, NULL, NULL);
+    gy_t loss = gy_scale(gy_add(gy_add(gy_scale(kl, 0.01), rebuilt), filled), 0.5);
+    gy_output(kl, "kl");
+    gy_output(loss, "loss");
+    gy_optim_adam(g, j.store, loss, 0);
+    gy_plan *p = gy_compile(g, (gy_plan_args){0});
+    assert_non_null(p);
+    *(double *)gy_plan_input(p, "lr") = 0;
+    assert_ok(ctx, gy_plan_run(p));
+    y = gy_plan_output(p, "kl");
+    golden_same(ctx, &file, "out.kl", &y, 1e-5);
+    y = gy_plan_output(p, "loss");
+    golden_same(ctx, &file, "out.loss", &y, 1e-5);
+    golden_adam_gradients(ctx, &file, j.store, 0.9, 1e-3);
+    gy_plan_free(p);
+    gy_graph_free(g);
     gy_safetensors_close(&file);
     gy_job_free(&j);
 }
@@ -70,10 +99,10 @@ static void otsu_splits_two_levels_and_small_spots_vanish(void **state) {
     assert_true(at > 0.199 && at <= 0.8);
     assert_true(gy_otsu((float[]){2, 2, 2}, 3) == 2);
     /* a spot of 3, one of 5 that touches it only by a corner, and one of 1 */
-    uint8_t mask[5 * 6] = {1, 1, 0, 0, 0, 1,  //
-                           1, 0, 0, 0, 0, 0,  //
-                           0, 1, 1, 1, 0, 0,  //
-                           0, 1, 0, 1, 0, 0,  //
+    uint8_t mask[5 * 6] = {1, 1, 0, 0, 0, 1, //
+                           1, 0, 0, 0, 0, 0, //
+                           0, 1, 1, 1, 0, 0, //
+                           0, 1, 0, 1, 0, 0, //
                            0, 0, 0, 0, 0, 0};
     int32_t label[30];
     int64_t count, dim[3] = {1, 5, 6};
@@ -124,10 +153,15 @@ static void tissues_are_found_under_a_bias_field_in_either_contrast(void **state
             truth[i] = (uint8_t)(1 + (i / SIDE / 5 + i % SIDE / 5) % 3);
             brain[i] = i % SIDE > 1;
             double level = inverted ? 1.0 - 0.25 * truth[i] : 0.25 * truth[i];
-            image[i] = (float)(level * exp(0.3 * (x - 0.5) + 0.2 * (y - 0.5) * (y - 0.5)) * (1 + 0.03 * gy_rng_normal(&r)));
+            image[i] =
+                (float)(level * exp(0.3 * (x - 0.5) + 0.2 * (y - 0.5) * (y - 0.5)) * (1 + 0.03 * gy_rng_normal(&r)));
         }
         double level[3];
-        gy_tissue_args a = {.dim = {1, SIDE, SIDE}, .image = image, .brain = brain, .classes = 3, .iterations = 20,
+        gy_tissue_args a = {.dim = {1, SIDE, SIDE},
+                            .image = image,
+                            .brain = brain,
+                            .classes = 3,
+                            .iterations = 20,
                             .inverted = inverted};
         assert_ok(ctx, gy_tissue_segment(ctx, &a, found, level));
         for (int i = 0; i < N; i++) right += found[i] == (brain[i] ? truth[i] : 0);
@@ -142,8 +176,8 @@ static void tissues_are_found_under_a_bias_field_in_either_contrast(void **state
 
 /* ---- training ---- */
 
-static const char *const small[] = {"size=32", "maps=4,8", "latent=8", "batch=4", "train=16", "tests=3", "steps=60",
-                                    "opening=5", NULL};
+static const char *const small[] = {"size=32", "maps=4,8", "latent=8",  "batch=4", "train=16",
+                                    "tests=3", "steps=60", "opening=5", NULL};
 
 static void resumed_run_is_bit_identical(void **state) {
     gy_ctx *ctx = *state;
