@@ -227,8 +227,7 @@ gy_t gy_nn_batchnorm_(gy_nn_norm_args a) {
         /* a layer used twice in a step moves its statistics twice, in the order of use */
         gy_state *means = gy_mod_state(a.m, "running_mean"), *vars = gy_mod_state(a.m, "running_var");
         gy_t batch_mean = gy_stop(gy_out(y, 1));
-        gy_assign_next(means,
-                       gy_add(gy_scale(gy_next(a.m->g, means), 1 - momentum), gy_scale(batch_mean, momentum)));
+        gy_assign_next(means, gy_add(gy_scale(gy_next(a.m->g, means), 1 - momentum), gy_scale(batch_mean, momentum)));
         gy_assign_next(vars, gy_add(gy_scale(gy_next(a.m->g, vars), 1 - momentum), gy_scale(unbiased, momentum)));
     } else {
         y = gy_batchnorm_eval_((gy_batchnorm_eval_args){

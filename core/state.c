@@ -131,7 +131,8 @@ void gy_state_reset(gy_state *st, gy_init init, uint64_t seed) {
     case GY_INIT_CONSTANT:
         for (int64_t i = 0; i < n; i++) gy_tensor_set(t, i, a);
         return;
-    case GY_INIT_XAVIER_NORMAL: a = (a == 0 ? 1 : a) * sqrt(2.0 / (fan_in(t->shape) + fan_out(t->shape))); /* fall through */
+    case GY_INIT_XAVIER_NORMAL:
+        a = (a == 0 ? 1 : a) * sqrt(2.0 / (fan_in(t->shape) + fan_out(t->shape))); /* fall through */
     case GY_INIT_NORMAL:
         for (int64_t i = 0; i < n; i++) gy_tensor_set(t, i, a * gy_rng_normal(&r));
         return;

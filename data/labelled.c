@@ -265,3 +265,29 @@ double gy_volume_slice(const gy_volume *v, int axis, int64_t index, int64_t size
         }
     return pixel * v->spacing[row];
 }
+
+void gy_volume_extent(const gy_volume *v, int axis, int64_t *lo, int64_t *hi) {
+    int64_t step[3] = {v->dim[1] * v->dim[2], v->dim[2], 1}, n = v->dim[0] * v->dim[1] * v->dim[2];
+    *lo = v->dim[axis];
+    *hi = 0;
+    for (int64_t i = 0; i < n; i++)
+        if (v->label[i]) {
+            int64_t at = i / step[axis] % v->dim[axis];
+            if (at < *lo) *lo = at;
+            if (at >= *hi) *hi = at + 1;
+        }
+}
+
+enum { TENTHS = 10, GAP = 2 };
+
+int gy_slice_role(int64_t v, int64_t volumes, int64_t i, int64_t n) {
+    static const int64_t test[2] = {3, 7};
+    int answer = 1;
+    if (volumes > 1) return v >= volumes - (volumes + 4) / 5 ? 2 : 1;
+    for (int k = 0; k < 2; k++) {
+        int64_t lo = test[k] * n / TENTHS, hi = (test[k] + 1) * n / TENTHS;
+        if (i >= lo && i < hi) return 2;
+        if (i >= lo - GAP && i < hi + GAP) answer = 0;
+    }
+    return answer;
+}

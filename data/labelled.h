@@ -39,4 +39,12 @@ void gy_labelled_free(gy_labelled *l); /* all-zero is fine */
  * voxel; 0 outside. image or label may be NULL. Returns the mm of one pixel. */
 double gy_volume_slice(const gy_volume *v, int axis, int64_t index, int64_t size, float *image, uint8_t *label);
 
+/* First and last + 1 of the slices across `axis` that hold a label other than 0; *hi is 0 without any. */
+void gy_volume_extent(const gy_volume *v, int axis, int64_t *lo, int64_t *hi);
+
+/* Whether slice i of the n with labels, of volume v of `volumes`, is for training (1), for tests (2) or for neither
+ * (0). With several subjects the last fifth of them are tests. With one, the fourth and the eighth tenth of its slices
+ * are, and two slices beside each are left out, for neighbours look alike. */
+int gy_slice_role(int64_t v, int64_t volumes, int64_t i, int64_t n);
+
 #endif

@@ -4,8 +4,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* One line of the transform: d[q] = min_p (h (q - p))^2 + f[p], the lower envelope of parabolas. v [n] and z [n + 1] are
- * work: the parabolas of the envelope and where each takes over. */
+/* One line of the transform: d[q] = min_p (h (q - p))^2 + f[p], the lower envelope of parabolas. v [n] and z [n + 1]
+ * are work: the parabolas of the envelope and where each takes over. */
 static void line(int64_t n, double h, const double *f, double *d, int64_t *v, double *z) {
     int64_t k = -1;
     for (int64_t q = 0; q < n; q++) {

@@ -8,7 +8,7 @@
 #include "../../core/gyrus.h"
 
 typedef struct gy_resnet_spec {
-    bool bottleneck; /* 1x1, 3x3, 1x1 with four times the planes at the end; else 3x3, 3x3 */
+    bool bottleneck;                 /* 1x1, 3x3, 1x1 with four times the planes at the end; else 3x3, 3x3 */
     int64_t groups, width_per_group; /* bottleneck: the 3x3 has planes * width_per_group / 64 * groups channels;
                                         0: 1 and 64 */
     gy_init init;                    /* of the convolutions; default: PyTorch's */

@@ -135,7 +135,7 @@ static gy_t encode(gy_mod *m, const config *c, gy_t x) {
 /* Eq. (2): x' = dec(z, demographics): [B, latent], [B, q] -> [B, d] */
 static gy_t decode(gy_build *b, gy_t z, gy_t demo) {
     const config *c = b->cfg;
-    if (ablates(b, "decorrelation")) demo = gy_scale(demo, 0); /* the decoder is not told */
+    if (ablates(b, "decorrelation")) demo = gy_scale(demo, 0);                        /* the decoder is not told */
     gy_t h = gy_relu(gy_nn_linear(b->m, "dec1", gy_concat2(-1, z, demo), c->hidden)); /* [B, hidden] */
     return gy_nn_linear(b->m, "dec2", h, c->features);                                /* [B, d] */
 }
@@ -172,15 +172,32 @@ static gy_t covariance_loss(gy_t z) {
 /* Eq. (5): p_jk = sum_n (d_nj - mean d_j) z_nk / (std(d_j) sum_n z_nk^2); the sum over j of rmse(p_j, 0) */
 static gy_t correlation_loss(gy_t z, gy_t demo) {
     int64_t q = gy_dim(demo, 1);
-    gy_t centred = gy_sub(demo, gy_mean_keep(demo, GY_AXES(0)));          /* [B, q] */
+    gy_t centred = gy_sub(demo, gy_mean_keep(demo, GY_AXES(0)));       /* [B, q] */
     gy_t std = gy_sqrt(gy_var(demo, GY_AXES(0), gy_dim(demo, 0) > 1)); /* [q] */
-    gy_t p = gy_matmul(centred, z, .trans_a = true);                      /* [q, latent] */
+    gy_t p = gy_matmul(centred, z, .trans_a = true);                   /* [q, latent] */
     p = gy_div(p, gy_reshape(std, q, 1));
-    p = gy_div(p, gy_sum(gy_square(z), GY_AXES(0)));                      /* [q, latent] */
+    p = gy_div(p, gy_sum(gy_square(z), GY_AXES(0))); /* [q, latent] */
     return gy_sum(gy_sqrt(gy_mean(gy_square(p), GY_AXES(1))), GY_ALL);
 }
 
-/* Eq. (6): generated subjects must look to fixed linear guides as they were asked to be */
+/* Eq. (6): generated subjects x [G, d] must look to fixed linear guides as they were asked to be, wanted [G, q] */
+gy_t gy_demovae_guide(const column *col, bool running, gy_t x, gy_t wanted, gy_t weight, gy_t bias) {
+    int64_t n = gy_dim(x, 0), q = gy_dim(wanted, 1);
+    gy_t seen = gy_add(gy_matmul(x, weight), bias), total = GY_NONE, group = GY_NONE; /* [G, q] */
+    for (int64_t k = 0; k < q; k++) {
+        gy_t y = gy_slice(seen, 1, k, k + 1), w = gy_slice(wanted, 1, k, k + 1), term; /* [G, 1] */
+        if (!col[k].of) {
+            term = rmse(w, y);
+        } else {
+            gy_t logits = gy_concat2(1, gy_neg(y), y); /* [G, 2] */
+            gy_t ce = gy_cross_entropy(logits, gy_cast(gy_reshape(w, n), GY_I64));
+            term = group = col[k].first != k && running ? gy_add(group, ce) : ce;
+        }
+        total = k ? gy_add(total, term) : term;
+    }
+    return total;
+}
+
 static gy_t guide_loss(gy_build *b, const column *col, int64_t q) {
     const config *c = b->cfg;
     gy_graph *g = b->m->g;
@@ -188,20 +205,7 @@ static gy_t guide_loss(gy_build *b, const column *col, int64_t q) {
     gy_t weight = gy_input(g, "guide_weight", GY_F32, GY_S(c->features, q));
     gy_t bias = gy_input(g, "guide_bias", GY_F32, GY_S(q));
     gy_t z = gy_random_normal(g, "generated", GY_F32, GY_S(c->generated, c->latent));
-    gy_t seen = gy_add(gy_matmul(decode(b, z, wanted), weight), bias), total = GY_NONE, group = GY_NONE; /* [G, q] */
-    for (int64_t k = 0; k < q; k++) {
-        gy_t y = gy_slice(seen, 1, k, k + 1), w = gy_slice(wanted, 1, k, k + 1), term; /* [G, 1] */
-        if (!col[k].of) {
-            term = rmse(w, y);
-        } else {
-            gy_t logits = gy_concat2(1, gy_neg(y), y);                                            /* [G, 2] */
-            gy_t ce = gy_cross_entropy(logits, gy_cast(gy_reshape(w, c->generated), GY_I64));
-            bool later = col[k].first != k && c->running;
-            term = group = later ? gy_add(group, ce) : ce;
-        }
-        total = k ? gy_add(total, term) : term;
-    }
-    return total;
+    return gy_demovae_guide(col, c->running, decode(b, z, wanted), wanted, weight, bias);
 }
 
 static void objective(gy_build *b) {
@@ -242,7 +246,8 @@ static const char *const equations[] = {
     "eq. (2): x' = W\u2084 relu(W\u2083 (z \u2295 demographics)); new subjects: z ~ N(0, I)",
     "eq. (3): L_cov = rmse(Z\u1d40Z, N I)",
     "eq. (4): L_mean = rmse(mean z, 0)",
-    "eq. (5): L_dec = \u03a3\u2c7c rmse(p\u2c7c, 0), p\u2c7c\u2096 = \u03a3\u2099 (d\u2099\u2c7c - d\u0304\u2c7c) z\u2099\u2096 / "
+    "eq. (5): L_dec = \u03a3\u2c7c rmse(p\u2c7c, 0), p\u2c7c\u2096 = \u03a3\u2099 (d\u2099\u2c7c - d\u0304\u2c7c) "
+    "z\u2099\u2096 / "
     "(std(d\u2c7c) \u03a3\u2099 z\u2099\u2096\u00b2)",
     "eq. (6): L_guide: ridge and logistic regressions, fitted on real subjects, find the wanted demographics in "
     "generated ones",

@@ -29,14 +29,19 @@ typedef struct lab {
     column col[MAX_COLUMNS];
     int64_t fields; /* what evaluation predicts: each demographic column but first categories, then phenotypes */
     char field_name[MAX_FIELDS][48];
-    float *field;          /* [fields, n + tests] */
-    float *weight, *bias;  /* [d, q], [q]: the linear guides */
-    float *difference;     /* [d]: the true mean difference of the last group column's categories; NULL: unknown */
+    float *field;         /* [fields, n + tests] */
+    float *weight, *bias; /* [d, q], [q]: the linear guides */
+    float *difference;    /* [d]: the true mean difference of the last group column's categories; NULL: unknown */
     /* what evaluation found, for the report */
     bool measured;
     double raw[MAX_FIELDS], latent[MAX_FIELDS];
     double *made, *real; /* [d]: group difference generated and in the data */
 } lab;
+
+/* Eq. (6) for given subjects; running: earlier categories of a group count again, as in the official code. */
+gy_t gy_demovae_guide(const column *col, bool running, gy_t x, gy_t wanted, gy_t weight, gy_t bias);
+/* Fits the guides of the lab's training subjects into weight and bias. */
+gy_status gy_demovae_guides(gy_job *j, lab *d) GY_MUST_CHECK;
 
 gy_status gy_demovae_open(gy_job *j) GY_MUST_CHECK; /* job->data: a lab */
 void gy_demovae_close(gy_job *j);

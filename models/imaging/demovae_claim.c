@@ -75,8 +75,8 @@ static gy_status predicted(gy_job *j, const float *v, int64_t p, int64_t f, doub
         double *target = x + n * p, *w = target + n;
         for (int64_t i = 0; i < n * p; i++) x[i] = v[i];
         for (int64_t i = 0; i < n; i++) target[i] = y[i];
-        gy_ridge_args a = {.n = n, .p = p, .t = 1, .x = x, .ldx = p, .y = target, .ldy = 1, .alpha = &alpha,
-                           .n_alphas = 1};
+        gy_ridge_args a = {
+            .n = n, .p = p, .t = 1, .x = x, .ldx = p, .y = target, .ldy = 1, .alpha = &alpha, .n_alphas = 1};
         s = gy_la_ridge_fit(j->ctx, &a, w, &b);
         for (int64_t i = 0; s == GY_OK && i < d->tests; i++) {
             double sum = b;
@@ -207,11 +207,16 @@ static gy_status condition(const gy_job *j, const char *ablate, gy_metrics *m) {
     return s;
 }
 
+/* Seeds 0 to 4, held out: |r| of age from latents 0.129, 0.063, 0.062, 0.042, 0.057; of the confounded phenotype 0.064,
+ * 0.111, 0.020, 0.051, 0.041; r of the genuine one 0.798, 0.789, 0.745, 0.799, 0.797; group differences of seeds 0, 1,
+ * 3 and 4 at r 0.974, 0.978, 0.984, 0.973, variance ratio 0.997, 0.934, 0.970, 0.964. Broken: `decorrelation` (which is
+ * the plain autoencoder) on seeds 0 to 2: age 0.994, 0.995, 0.993, confounded 0.773, 0.835, 0.789; `moments` on seeds 0
+ * to 2: group differences 0.735, 0.794, 0.759, variance ratio 5.07, 4.90, 4.51. */
 static const double FREE = 0.20, KEPT = 0.65, FOLLOWS = 0.90, GROUPS = 0.90, LEAST = 0.85, MOST = 1.15;
 
 gy_status gy_demovae_claim(gy_job *j, gy_claim *out) {
-    static const char *const told[] = {"r.latent.age", "r.latent.confounded", "r.latent.genuine", "largest_latent_r",
-                                       "group_difference_r", "variance_ratio"};
+    static const char *const told[] = {"r.latent.age",     "r.latent.confounded", "r.latent.genuine",
+                                       "largest_latent_r", "group_difference_r",  "variance_ratio"};
     gy_metrics m = {0}, plain = {0};
     gy_status s = condition(j, j->ablate, &m);
     if (s == GY_OK) s = condition(j, "decorrelation", &plain);
@@ -328,7 +333,6 @@ static gy_status differences(gy_job *j, gy_report *report) {
     return s;
 }
 
-/* Mean connectivity of generated subjects, first and second category of the first group. */
 gy_status gy_demovae_panels(gy_job *j, void *report) {
     const lab *d = j->data;
     gy_report_plan(report, "fields", "what can be predicted from connectivity, and from latents");

@@ -1,7 +1,7 @@
-/* DemoVAE, second part: the subjects. Without --data, a world of which all is known: connectivity is a mean, a direction
- * of age, a direction of sex, six factors and noise; one phenotype follows age alone, another the first factor alone.
- * With --data, a folder with features.npy [N, d] and demographics.csv or .tsv: a row a subject, the configuration's
- * columns (a two-way one holds two different words), and any further numeric columns as phenotypes. */
+/* DemoVAE, second part: the subjects. Without --data, a world of which all is known: connectivity is a mean, a
+ * direction of age, a direction of sex, six factors and noise; one phenotype follows age alone, another the first
+ * factor alone. With --data, a folder with features.npy [N, d] and demographics.csv or .tsv: a row a subject, the
+ * configuration's columns (a two-way one holds two different words), and any further numeric columns as phenotypes. */
 #include "demovae.h"
 #include "../../core/linalg/classical.h"
 #include "../../io/files.h"
@@ -148,8 +148,8 @@ static gy_status fill(gy_job *j, lab *d, const gy_table *t, const gy_tensor *x, 
         for (int64_t e = 0; e < d->d; e++) {
             double v = gy_tensor_get(x, row[i] * d->d + e);
             if (!isfinite(v))
-                return gy_fail(j->ctx, GY_ERR_FORMAT, "%s: features.npy: row %" PRId64 " holds %g", j->data_path, row[i],
-                               v);
+                return gy_fail(j->ctx, GY_ERR_FORMAT, "%s: features.npy: row %" PRId64 " holds %g", j->data_path,
+                               row[i], v);
             d->x[i * d->d + e] = (float)v;
         }
     for (int64_t k = 0; s == GY_OK && k < d->q; k++) {
@@ -232,7 +232,7 @@ static void add_fields(lab *d) {
 
 /* The linear guides of eq. (6): ridge for continuous columns; logistic regression for groups, of which a two-way one
  * keeps the difference w of its two rows as (-w, w). Fitted on training subjects. */
-static gy_status guides(gy_job *j, lab *d) {
+gy_status gy_demovae_guides(gy_job *j, lab *d) {
     const config *c = j->cfg;
     int64_t n = d->n, p = d->d, q = d->q;
     double *x = gy_malloc(j->ctx, (size_t)(n * p) * sizeof *x), *y = gy_malloc(j->ctx, (size_t)n * sizeof *y);
@@ -250,12 +250,17 @@ static gy_status guides(gy_job *j, lab *d) {
                 if (d->demo[i * q + k + e] > 0) label[i] = e;
         }
         if (!of) {
-            gy_ridge_args a = {.n = n, .p = p, .t = 1, .x = x, .ldx = p, .y = y, .ldy = 1, .alpha = &c->alpha,
-                               .n_alphas = 1};
+            gy_ridge_args a = {
+                .n = n, .p = p, .t = 1, .x = x, .ldx = p, .y = y, .ldy = 1, .alpha = &c->alpha, .n_alphas = 1};
             s = gy_la_ridge_fit(j->ctx, &a, coef, intercept);
         } else {
             /* with two classes the penalty of one vector w is twice that of its halves -w/2 and w/2 */
-            gy_logistic_args a = {.n = n, .p = p, .k = of, .x = x, .ldx = p, .labels = label,
+            gy_logistic_args a = {.n = n,
+                                  .p = p,
+                                  .k = of,
+                                  .x = x,
+                                  .ldx = p,
+                                  .labels = label,
                                   .l2 = (of == 2 ? 2 : 1) / (c->cost * (double)n)};
             s = gy_la_logistic_fit(j->ctx, &a, coef, intercept, NULL);
         }
@@ -295,7 +300,7 @@ gy_status gy_demovae_open(gy_job *j) {
     if (!d) return GY_ERR_NOMEM;
     gy_status s = j->data_path ? read_folder(j, d) : generate(j, d);
     if (s == GY_OK) s = standardise(j, d);
-    if (s == GY_OK) s = guides(j, d);
+    if (s == GY_OK) s = gy_demovae_guides(j, d);
     if (s != GY_OK) return s;
     add_fields(d);
     j->batch = c->batch < d->n ? c->batch : d->n;

@@ -98,8 +98,7 @@ static gy_status check(gy_ctx *ctx, const void *cfg) {
         return gy_fail(ctx, GY_ERR_USAGE, "guided-attention-seg: stages=%" PRId64 ": resnext has 4", c->stages);
     if (c->size % 16)
         return gy_fail(ctx, GY_ERR_USAGE, "guided-attention-seg: size=%" PRId64 ": expected a multiple of 16", c->size);
-    if (c->fuse == 2)
-        return gy_fail(ctx, GY_ERR_USAGE, "guided-attention-seg: fuse=2: expected 1 or 3");
+    if (c->fuse == 2) return gy_fail(ctx, GY_ERR_USAGE, "guided-attention-seg: fuse=2: expected 1 or 3");
     return GY_OK;
 }
 
@@ -213,7 +212,7 @@ static void backbone(gy_mod *m, const config *c, gy_t x, gy_t *stage) {
     }
     gy_push(m, "resnext");
     x = gy_nn_conv(m, "layer0.0", x, 64, GY_S(7), GY_S(2), GY_S(3), .no_bias = true, .init = init);
-    x = gy_relu(gy_nn_batchnorm(m, "layer0.1", x));                          /* [B, s/2, s/2, 64] */
+    x = gy_relu(gy_nn_batchnorm(m, "layer0.1", x));                           /* [B, s/2, s/2, 64] */
     x = gy_max_pool(x, .window = GY_S(3), .stride = GY_S(2), .pad = GY_S(1)); /* [B, s/4, s/4, 64] */
     for (int k = 0; k < 4; k++) {
         char name[16];
@@ -328,7 +327,8 @@ static double lr(const gy_job *j, int64_t phase, int64_t step) {
 /* ---- the definition ---- */
 
 static const char *const equations[] = {
-    "eq. (1): F_MS = conv(F\u2084 \u2295 F\u2083 \u2295 F\u2082 \u2295 F\u2081), F\u2096 = PReLU(BN(W\u2096 stage\u2096)) on one grid",
+    "eq. (1): F_MS = conv(F\u2084 \u2295 F\u2083 \u2295 F\u2082 \u2295 F\u2081), F\u2096 = PReLU(BN(W\u2096 "
+    "stage\u2096)) on one grid",
     "eq. (2): S\u1d56 = softmax(Q\u1d40K) over pixels, Q, K, V 1x1 convolutions of F",
     "eq. (3): PAM(F) = \u03b3\u209a S\u1d56 V + F, \u03b3\u209a = 0 at first",
     "eq. (4): S\u1d9c = softmax(max E - E), E = F\u1d40F over channels",
@@ -344,8 +344,8 @@ static const char *const ablations[] = {
     "global - nothing sees far: no position and channel attention, no semantic module", NULL};
 
 /* Layers that the official class builds and never uses. */
-static const char *const ignorable[] = {"conv6_*", "conv7_*", "attention1.*", "attention2.*", "attention3.*",
-                                        "attention4.*", "refine*", NULL};
+static const char *const ignorable[] = {"conv6_*",      "conv7_*",      "attention1.*", "attention2.*",
+                                        "attention3.*", "attention4.*", "refine*",      NULL};
 
 const gy_model_def gy_model_guided_attention_seg = {
     .slug = "guided-attention-seg",

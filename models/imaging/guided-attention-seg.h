@@ -26,7 +26,7 @@ typedef struct lab {
     float *image;             /* [n + tests, size, size] */
     uint8_t *label;
     stack *stack;
-    uint8_t *predicted;  /* [tests, size, size], of the last evaluation */
+    uint8_t *predicted; /* [tests, size, size], of the last evaluation */
     double dice[MAX_CLASSES];
     bool measured;
 } lab;

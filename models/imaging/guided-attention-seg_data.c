@@ -57,36 +57,6 @@ static bool empty(const uint8_t *label, int64_t n) {
     return true;
 }
 
-enum { BLOCKS = 10, GAP = 2 }; /* of a single volume: runs of slices; slices left out beside a test run */
-
-/* Whether slice i of n (those with labels) of volume v of `volumes` is for training (1), test (2) or neither (0). With
- * several subjects the last fifth of them are tests; with one, two runs of its slices are, and the slices next to
- * them are left out, for neighbours look alike. */
-static int role(int64_t v, int64_t volumes, int64_t i, int64_t n) {
-    if (volumes > 1) return v >= volumes - (volumes + 4) / 5 ? 2 : 1;
-    static const int64_t test[2] = {3, 7};
-    int answer = 1;
-    for (int k = 0; k < 2; k++) {
-        int64_t lo = test[k] * n / BLOCKS, hi = (test[k] + 1) * n / BLOCKS;
-        if (i >= lo && i < hi) return 2;
-        if (i >= lo - GAP && i < hi + GAP) answer = 0;
-    }
-    return answer;
-}
-
-/* First and last + 1 of the slices of v that hold a label. */
-static void extent(const gy_volume *v, int axis, int64_t *lo, int64_t *hi) {
-    int64_t step[3] = {v->dim[1] * v->dim[2], v->dim[2], 1}, n = v->dim[0] * v->dim[1] * v->dim[2];
-    *lo = v->dim[axis];
-    *hi = 0;
-    for (int64_t i = 0; i < n; i++)
-        if (v->label[i]) {
-            int64_t at = i / step[axis] % v->dim[axis];
-            if (at < *lo) *lo = at;
-            if (at >= *hi) *hi = at + 1;
-        }
-}
-
 static gy_status reserve(gy_job *j, lab *d, int64_t n, int64_t tests, int64_t stacks) {
     const config *c = j->cfg;
     int64_t pixels = c->size * c->size;
@@ -106,17 +76,17 @@ static void cut(const config *c, lab *d, const gy_labelled *l, bool fill, int64_
     memset(count, 0, 3 * sizeof *count); /* training slices, test slices, stacks */
     for (int64_t v = 0; v < l->n; v++) {
         int64_t lo, hi;
-        extent(&l->volume[v], axis, &lo, &hi);
+        gy_volume_extent(&l->volume[v], axis, &lo, &hi);
         bool open = false;
         for (int64_t i = lo; i < hi; i++) {
-            int what = role(v, l->n, i - lo, hi - lo);
+            int what = gy_slice_role(v, l->n, i - lo, hi - lo);
             if (what == 2 && !open) count[2]++;
             open = what == 2;
             if (!what) continue;
             int64_t at = what == 1 ? count[0] : (fill ? d->n : 0) + count[1];
             if (fill) {
-                double mm = gy_volume_slice(&l->volume[v], axis, i, c->size, d->image + at * pixels,
-                                            d->label + at * pixels);
+                double mm =
+                    gy_volume_slice(&l->volume[v], axis, i, c->size, d->image + at * pixels, d->label + at * pixels);
                 if (what == 2) {
                     stack *s = &d->stack[count[2] - 1];
                     if (!s->count) *s = (stack){count[1], 0, {l->volume[v].spacing[axis], mm, mm}};
@@ -192,7 +162,8 @@ gy_status gy_guided_open(gy_job *j) {
 /* Section IV-B: flips and a rotation of up to 30 degrees, each one time in two; labels by the nearest pixel. */
 static void turned(gy_rng *r, int64_t side, const float *x, const uint8_t *t, float *image, int64_t *target) {
     bool flip = gy_rng_below(r, 2), mirror = gy_rng_below(r, 2), turn = gy_rng_below(r, 2);
-    double angle = turn ? (2 * gy_rng_uniform(r) - 1) * 3.14159265358979323846 / 6 : 0, middle = 0.5 * (double)(side - 1);
+    double angle = turn ? (2 * gy_rng_uniform(r) - 1) * 3.14159265358979323846 / 6 : 0,
+           middle = 0.5 * (double)(side - 1);
     double co = cos(angle), si = sin(angle);
     for (int64_t y = 0; y < side; y++)
         for (int64_t c = 0; c < side; c++) {

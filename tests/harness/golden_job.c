@@ -25,11 +25,13 @@ void golden_feed(gy_ctx *ctx, const gy_safetensors *file, gy_plan *plan) {
     for (int64_t i = 0; i < file->n; i++) {
         const char *key = file->entries[i].name;
         gy_tensor t;
-        if (strncmp(key, "in.", 3) != 0 || !gy_plan_input(plan, key + 3)) continue;
+        if (strncmp(key, "in.", 3) != 0 || strcmp(key, "in.lr") == 0 || !gy_plan_input(plan, key + 3)) continue;
         assert_ok(ctx, gy_safetensors_get(file, key, &t));
         assert_ok(ctx, gy_plan_feed(plan, key + 3, &t));
         gy_tensor_free(ctx, &t);
     }
+    double *lr = gy_plan_input(plan, "lr"); /* a step of length 0: the moments hold the gradients, weights stay */
+    if (lr) *lr = 0;
 }
 
 static double largest(const gy_tensor *x) {

@@ -12,7 +12,7 @@
 void golden_file(gy_ctx *ctx, const char *name, gy_safetensors *file);
 /* Every parameter and buffer of the store from the file (each must be there, with its shape). */
 void golden_load(gy_ctx *ctx, const gy_safetensors *file, gy_store *store);
-/* Feeds every "in.NAME" of the file that the plan asks for. */
+/* Feeds every "in.NAME" of the file that the plan asks for; the learning rate is 0. */
 void golden_feed(gy_ctx *ctx, const gy_safetensors *file, gy_plan *plan);
 /* |have - want| <= tolerance max |want|, for "out.NAME" or any other key. */
 void golden_same(gy_ctx *ctx, const gy_safetensors *file, const char *key, const gy_tensor *have, double tolerance);

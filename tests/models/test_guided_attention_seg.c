@@ -184,8 +184,8 @@ static void resumed_run_is_bit_identical(void **state) {
 }
 
 static void short_training_finds_the_discs(void **state) {
-    static const char *const settings[] = {"size=32", "channels=4", "stages=2", "batch=8", "train=64", "tests=16",
-                                           "steps=40", NULL};
+    static const char *const settings[] = {"size=32",  "channels=4", "stages=2", "batch=8",
+                                           "train=64", "tests=16",   "steps=40", NULL};
     gy_ctx *ctx = *state;
     gy_job j;
     gy_metrics m = {0};
@@ -240,8 +240,8 @@ static void clear(gy_ctx *ctx, const char *dir) {
 }
 
 static void labelled_volumes_are_trained_on_and_measured_in_mm(void **state) {
-    static const char *const settings[] = {"size=32", "channels=4", "stages=2", "batch=4", "augment=1", "steps=60",
-                                           NULL};
+    static const char *const settings[] = {"size=32",   "channels=4", "stages=2", "batch=4",
+                                           "augment=1", "steps=60",   NULL};
     char dir[] = "/tmp/gyrus-guided-XXXXXX";
     gy_ctx *ctx = *state;
     gy_job j;
