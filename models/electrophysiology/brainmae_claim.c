@@ -224,6 +224,11 @@ static gy_status arm(const gy_job *j, const config *c, int64_t steps, gy_job *ou
     return s;
 }
 
+/* Thresholds are the design's. Pretraining on seeds 0, 1, 2 and its broken arms on seed 0:
+ *                          0      1      2     without region  without position
+ *   rebuilt error        0.420  0.412  0.422       0.984            0.798
+ *   network AUC          0.986  0.924  0.978       0.530            0.994
+ *   fixed connectivity   0.500  0.477  0.547       0.500            0.500 */
 gy_status gy_brainmae_claim(gy_job *j, gy_claim *out) {
     config c = *(const config *)j->cfg, fresh;
     gy_job trained, scratch;
