@@ -13,7 +13,7 @@
  *
  * No official code was found. Inferred, then, beside the sizes: the pooling, eq. (4), in which a region's embedding
  * enters score and value (a sum over regions that knows no names could not say WHICH network is active); norms after
- * each part of a graph block, before each part of the transformers; learned positions; the loss's lambda. */
+ * each part of a graph block, before each part of the transformers; positions; the loss's lambda. */
 #include "brainmae.h"
 #include "../blocks/encoder.h"
 
@@ -79,10 +79,10 @@ static const config tiny = {.stage = "class",
                             .lambda = 0.75,
                             .drop = 0,
                             .weight_decay = 0.01,
-                            .pretrain_steps = 1200,
-                            .tune_steps = 150,
+                            .pretrain_steps = 600,
+                            .tune_steps = 400,
                             .batch = 16,
-                            .lr = 3e-3,
+                            .lr = 5e-3,
                             .tune_lr = 6e-3,
                             .encoder_factor = 0.5,
                             .warmup = 0.3,
@@ -236,10 +236,12 @@ static gy_t transformer(gy_mod *m, const config *c, const char *name, int64_t la
     return x;
 }
 
-/* Positions of segments [K, d]; without them (an ablation) a scan is a bag of states. */
+/* Positions of segments [K, d], sines and a learned part; without them (an ablation) a scan is a bag of states. */
 static gy_t positions(gy_build *b, const char *name) {
     const config *c = b->cfg;
-    gy_t p = gy_param(b->m, name, GY_S(gy_brainmae_segments(c), c->width), GY_INIT_NORMAL, 0.5);
+    int64_t k = gy_brainmae_segments(c);
+    gy_t p = gy_param(b->m, name, GY_S(k, c->width), GY_INIT_NORMAL, 0.02);
+    p = gy_add(p, gy_sine_table(b->m, k, c->width));
     return gy_brainmae_ablates(b->ablate, "position") ? gy_scale(p, 0) : p;
 }
 

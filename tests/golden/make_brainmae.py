@@ -80,6 +80,8 @@ class BrainMae(nn.Module):
         self.roi_embedding = nn.Parameter(torch.randn(N, DE))
         self.positions, self.decoder_positions = nn.Parameter(torch.randn(K, D)), nn.Parameter(torch.randn(K, D))
         self.mask_token = nn.Parameter(torch.randn(1, 1, D))
+        t, f = torch.arange(K)[:, None], torch.exp(torch.arange(0, D, 2) * -(math.log(1e4) / D))
+        self.sines = torch.stack([torch.sin(t * f), torch.cos(t * f)], -1).reshape(K, D)
         self.embed, self.classifier = nn.Linear(TAU, D), nn.Linear(D, 2)
         if adaptive:
             self.embed_roi = nn.Linear(DE, D)
@@ -100,12 +102,12 @@ class BrainMae(nn.Module):
         return (torch.softmax(self.pool["score"](torch.tanh(u)), 1) * u).sum(1).reshape(*x.shape[:2], D)
 
     def encode(self, x):
-        return self.encoder(self.states(x.reshape(-1, K, TAU, N)) + self.positions)
+        return self.encoder(self.states(x.reshape(-1, K, TAU, N)) + self.positions + self.sines)
 
     def rebuild(self, x, seen, place):
         s = x.reshape(-1, K, TAU, N)[torch.arange(B)[:, None], seen]
-        s = self.encoder(self.states(s) + self.positions[seen])
-        s = torch.cat([s, self.mask_token.expand(B, 1, D)], 1)[torch.arange(B)[:, None], place] + self.decoder_positions
+        s = self.encoder(self.states(s) + (self.positions + self.sines)[seen])
+        s = torch.cat([s, self.mask_token.expand(B, 1, D)], 1)[torch.arange(B)[:, None], place] + self.decoder_positions + self.sines
         s = self.decoder(s)
         e = self.roi_embedding.expand(B, K, N, DE)
         w = torch.cat([self.head["roi"].weight, self.head["state"].weight], 1)  # the MLP on [E_i; s_k]
