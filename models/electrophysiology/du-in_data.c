@@ -264,6 +264,7 @@ static gy_status place_codes(gy_job *j, gy_plan *from, int64_t step) {
         s = gy_la_kmeans(j->ctx, &args, centre, label, NULL, NULL);
         to_unit(centre, k, w);
         for (int64_t i = 0; s == GY_OK && i < k * w; i++) ((float *)codex->value.data)[i] = (float)centre[i];
+        gy_state_touch(codex);
     }
     gy_free(j->ctx, z);
     gy_free(j->ctx, x);
@@ -279,8 +280,9 @@ static void inherit(gy_store *store) {
         if (from->kind == GY_SLOT || strncmp(from->name, "mae.", 4) != 0) continue;
         for (size_t k = 0; k < sizeof parts / sizeof *parts; k++) {
             gy_state *to = gy_state_find(store, from->name + 4);
-            if (to && strncmp(to->name, parts[k], strlen(parts[k])) == 0)
-                memcpy(to->value.data, from->value.data, gy_tensor_bytes(&from->value));
+            if (!to || strncmp(to->name, parts[k], strlen(parts[k])) != 0) continue;
+            memcpy(to->value.data, from->value.data, gy_tensor_bytes(&from->value));
+            gy_state_touch(to);
         }
     }
 }

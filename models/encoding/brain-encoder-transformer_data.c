@@ -297,7 +297,9 @@ static gy_status load_backbone(gy_job *j) {
         for (int64_t i = 0; s == GY_OK && i < gy_store_count(store); i++) {
             const gy_state *from = gy_store_at(store, i);
             gy_state *to = gy_state_find(j->store, from->name);
-            if (to) memcpy(to->value.data, from->value.data, gy_tensor_bytes(&from->value));
+            if (!to) continue;
+            memcpy(to->value.data, from->value.data, gy_tensor_bytes(&from->value));
+            gy_state_touch(to);
         }
     }
     gy_graph_free(g);

@@ -184,6 +184,7 @@ static gy_status train_other(const gy_job *j, const config *c, const gy_job *fro
         gy_state *b = gy_state_get(out->store, a->name, a->kind, a->value.dtype, a->value.shape, (gy_init){0}, 0);
         if (!b) return gy_error_status(j->ctx);
         memcpy(b->value.data, a->value.data, gy_tensor_bytes(&a->value));
+        gy_state_touch(b);
     }
     if (from) out->step = c->warm_steps;
     return e == GY_OK ? gy_job_train(out) : e;

@@ -94,6 +94,7 @@ static void carry(gy_job *j, const char *name, int64_t r) {
     gy_state *from = gy_ohg_state(j, 0, name), *to = gy_ohg_state(j, 1, name);
     size_t bytes = gy_tensor_bytes(&to->value);
     memcpy(to->value.data, (const char *)from->value.data + (size_t)r * bytes, bytes);
+    gy_state_touch(to);
 }
 
 /* Phase 1 takes over from the best restart of phase 0. */
@@ -129,6 +130,9 @@ static gy_status warm_start(gy_job *j) {
         }
     }
     for (int64_t i = 0; i < pairs * CLASSES; i++) theta0[i] = logf(theta0[i]); /* pi starts as the states' mean class */
+    gy_state_touch(eta);
+    gy_state_touch(gy_ohg_state(j, 1, "theta"));
+    gy_state_touch(gy_ohg_state(j, 1, "theta0"));
     return GY_OK;
 }
 
