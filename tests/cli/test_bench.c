@@ -148,7 +148,7 @@ static void a_peer_is_timed_beside_ours(void **state) {
 
 static void every_transpose_reaches_a_peer_right(void **state) {
     build_blas("right.so", 1);
-    json_doc d = json_of(*state, 0, "bench matmul --threads 1 --peers --json --match '64, batch 12'");
+    json_doc d = json_of(*state, 0, "bench matmul --threads 1 --peers --json --match 'batch 12 f32'");
     assert_true(d.doc.nodes[0].u.list.count >= 1);
     for (int64_t row = gy_json_first(&d.doc, 0); row >= 0; row = d.doc.nodes[row].next)
         assert_true(number_of(&d, row, "difference") < 2e-4);
