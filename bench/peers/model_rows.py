@@ -339,7 +339,7 @@ def prepare(task):
     y, memory = memory_of(run)
     outputs = [sampled(t, task["compared"]) for t in result(y)]
     del y
-    if "train" in name:  # the first step has made the optimizer's state
+    if "train" in name or name == "adamw":  # the first step has made the optimizer's state
         memory = memory_of(run)[1]
     per_run = DECODED if name == "gpt2 decode" else 1
 
