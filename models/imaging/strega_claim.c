@@ -130,6 +130,8 @@ static gy_status condition(const gy_job *j, const char *input, const char *ablat
     return s;
 }
 
+/* Seeds 0 to 4: in the other contrast 0.965, 0.983, 0.943, 0.979, 0.990; in the training's 0.932, 0.907, 0.899, 0.941,
+ * 0.950; with Otsu alone 0.690, 0.795, 0.687, 0.759, 0.815; intensities in the other contrast 0 on seeds 0 to 2. */
 static const double SHIFTED = 0.50, APART = 0.12, RAW = 0.20, POST = 0.06;
 
 gy_status gy_strega_claim(gy_job *j, gy_claim *out) {
