@@ -70,8 +70,8 @@ enum {
      * residual are f32. An operator that has such rows has one for the tier ref, so that results mean the same on every
      * machine; one that has none computes in f32. A function may serve both kinds of rows and look at precision. */
     GY_K_BF16_COMPUTE = 2,
-    /* For some shapes (supports says which), faster and less exact than the other rows of its tier, which it is
-     * preferred to where the plan allows it. */
+    /* For some shapes (supports says which), faster and less exact than the other rows, which it is preferred to where
+     * the plan allows it: in precision bf16 too, where it is faster than rounded products and far more exact. */
     GY_K_WINOGRAD = 4
 };
 

@@ -64,9 +64,10 @@ gy_dtype gy_kernel_dtype(const gy_kargs *k) {
     return k->n_in ? k->in[0].dtype : k->out[0].dtype;
 }
 
-/* Rows that round as the precision asks before others, then higher tiers, then Winograd's. */
+/* Winograd's rows first, then those that round as the precision asks, then higher tiers. */
 static int rank(const gy_kernel *r) {
-    return (r->flags & GY_K_BF16_COMPUTE ? 4 * GY_ISA_COUNT : 0) + 2 * (int)r->isa + (r->flags & GY_K_WINOGRAD ? 1 : 0);
+    int kind = r->flags & GY_K_WINOGRAD ? 2 : r->flags & GY_K_BF16_COMPUTE ? 1 : 0;
+    return kind * GY_ISA_COUNT + (int)r->isa;
 }
 
 const gy_kernel *gy_kernel_choose(gy_op_id op, gy_dtype dtype, uint64_t isa_mask, const gy_kargs *k) {
