@@ -17,7 +17,7 @@
 #include <string.h>
 
 enum { LIBRARY = 3000, NEAREST = 8, DRAWN = 64, SHOWN = 6, ENLARGED = 6 };
-static const double SHARPNESS = 20, STRENGTH = 0.5, GUIDANCE = 2;
+static const double SHARPNESS = 60, STRENGTH = 0.4, GUIDANCE = 2;
 
 /* The library scenes nearest to e, best first, and their weights, exp of similarity, summing to 1. */
 static void rank(const gy_stimuli *library, const float *e, int64_t place[NEAREST], double weight[NEAREST]) {
