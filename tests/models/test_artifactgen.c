@@ -1,6 +1,7 @@
 /* artifactgen: sizes, values and second derivatives against PyTorch and against differences, training in two parts, a
  * folder of windows, bad input. */
 #include "../harness/golden_model.h"
+#include "../harness/jobs.h"
 
 #include "core/gyrus.h"
 #include "io/files.h"
@@ -16,22 +17,10 @@ static const char *const small[] = {"length=96",  "gan_length=96", "width=4",   
                                     "windows=40", "tests=20",      "samples=5", "sampling=2",  "steps=4",  NULL};
 
 static void start(gy_ctx *ctx, gy_job *j, const char *const *settings) {
-    int64_t n = 0;
-    while (settings[n]) n++;
-    assert_ok(ctx, gy_job_init(j, ctx, gy_model_find("artifactgen"), "tiny", settings, n));
-    j->seed = 3;
+    make_job(ctx, j, "artifactgen", 3, settings);
 }
 
 /* ---- sizes ---- */
-
-static int64_t parameters_of(const gy_store *s, const char *prefix) {
-    int64_t n = 0;
-    for (int64_t i = 0; i < gy_store_count(s); i++) {
-        const gy_state *p = gy_store_at(s, i);
-        if (p->kind == GY_PARAM && strncmp(p->name, prefix, strlen(prefix)) == 0) n += gy_shape_count(p->value.shape);
-    }
-    return n;
-}
 
 static void paper_configuration_has_the_papers_sizes(void **state) {
     gy_ctx *ctx = *state;
