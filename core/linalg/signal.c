@@ -289,7 +289,7 @@ void gy_band_noise(const gy_rfft_plan *fft, double rate, double low, double high
     for (int64_t k = 0; k <= n / 2; k++) {
         double f = (double)k * rate / (double)n, gain = k > 0 && f >= low && f <= high ? pow(f, -0.5 * slope) : 0.0;
         double re = gy_rng_normal(r), im = gy_rng_normal(r);
-        bins[k] = CMPLX(gain * re, gain * im);
+        bins[k] = gain * re + gain * im * I;
     }
     gy_rfft_inverse(fft, bins, out, work);
     for (int64_t i = 0; i < n; i++) sum += out[i] * out[i];
