@@ -313,8 +313,7 @@ static bool sample_side(void *self, int inner, double *seconds) {
 /* ---- what counts as work ---- */
 
 static bool is_product(const char *op) {
-    static const char *const ops[] = {"matmul",  "packed_linear", "conv",          "conv_dx",
-                                      "conv_dw", "attention",     "attention_grad"};
+    static const char *const ops[] = {"matmul", "conv", "conv_dx", "conv_dw", "attention", "attention_grad"};
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
         if (strcmp(op, ops[i]) == 0) return true;
     return false;

@@ -352,6 +352,10 @@ static gy_status lower_node(lowering *l, const gy_node *n) {
         double ops = n->op->id == GY_OP_chain ? (double)((const gy_chain_attr *)n->attr)->chain->n : 1;
         s->cost = (gy_cost){ops * (double)gy_shape_count(n->shape[0]), bytes};
     }
+    for (int i = 0; i < 2; i++) /* what is read is the copy */
+        if (s->packed[i] >= 0)
+            s->cost.bytes += (double)p->packed[s->packed[i]].bytes -
+                             (double)(gy_shape_count(s->in[i].shape) * (int64_t)gy_dtype_size(s->in[i].dtype));
     return GY_OK;
 }
 

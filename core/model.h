@@ -44,6 +44,9 @@ typedef struct gy_build {
     const gy_job *job;  /* NULL when only shapes are wanted (show): sizes then come from cfg alone */
 } gy_build;
 
+/* Whether `ablate` (NULL: nothing is broken) names this mechanism. */
+bool gy_ablates(const char *ablate, const char *mechanism);
+
 /* ---- weights by other names ---- */
 
 /* How a tensor of the model is called in files that do not use our names (which are one public checkpoint's own). A

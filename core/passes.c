@@ -422,63 +422,6 @@ gy_graph *gy_pass_epilogue(gy_plan *p, gy_graph *g) {
     return finish(&r, ok);
 }
 
-/* ---- weights of products of few rows, packed once ---- */
-
-enum { MOST_ROWS = 4 };
-
-/* w [N, K], or [K, N] if `turned`, as bf16 [N, K]; in squares, so that both sides use whole cache lines. */
-static gy_status pack_weights(gy_ctx *ctx, const gy_tensor *w, bool turned, gy_tensor *out) {
-    enum { SIDE = 32 };
-    int64_t n = w->shape.dim[turned ? 1 : 0], k = w->shape.dim[turned ? 0 : 1];
-    int64_t line = turned ? 1 : k, depth = turned ? n : 1;
-    gy_status st = gy_tensor_new(ctx, out, GY_BF16, GY_S(n, k));
-    const float *x = w->data;
-    uint16_t *y = out->data;
-    for (int64_t i0 = 0; st == GY_OK && i0 < n; i0 += SIDE)
-        for (int64_t p0 = 0; p0 < k; p0 += SIDE)
-            for (int64_t i = i0; i < n && i < i0 + SIDE; i++)
-                for (int64_t p = p0; p < k && p < p0 + SIDE; p++)
-                    y[i * k + p] = gy_f32_to_bf16(x[i * line + p * depth]);
-    return st;
-}
-
-/* The state behind the weights of a product of few rows; NULL: n is none. */
-static const gy_state *few_rows(const gy_node *n) {
-    const gy_matmul_attr *at = n->attr;
-    if (n->op->id != GY_OP_matmul || n->dtype[0] != GY_F32 || n->tap || n->shape[0].rank != 2 || at->trans_a)
-        return NULL;
-    const gy_node *w = gy_node_of(n->in[1]);
-    return w->op->id == GY_OP_read && w->shape[0].rank == 2 && n->shape[0].dim[0] <= MOST_ROWS
-               ? *(gy_state *const *)w->attr
-               : NULL;
-}
-
-gy_graph *gy_pass_pack(gy_plan *p, gy_graph *g) {
-    rewrite r;
-    bool ok = begin(&r, p, g);
-    for (int32_t id = 1; ok && id < g->n; id++) {
-        const gy_node *n = g->node[id];
-        if (!r.live[id]) continue;
-        const gy_state *s = few_rows(n);
-        if (!s) {
-            copy_leaf_or_node(&r, n);
-            continue;
-        }
-        gy_tensor packed = {0};
-        gy_t in[4];
-        ok = pack_weights(p->ctx, &s->value, !((const gy_matmul_attr *)n->attr)->trans_b, &packed) == GY_OK;
-        for (int k = 0; k < n->n_in && k < 4; k++) in[k] = mapped(&r, n->in[k]);
-        if (ok) {
-            gy_node host = *n;
-            host.op = &gy_ops[GY_OP_packed_linear];
-            in[1] = gy_const_(n->site, r.to, &packed);
-            r.map[id][0] = emit(&r, &host, n->attr, n->n_in, in);
-        }
-        gy_tensor_free(p->ctx, &packed);
-    }
-    return finish(&r, ok);
-}
-
 /* ---- elementwise chains ---- */
 
 typedef struct {

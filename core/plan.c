@@ -46,9 +46,11 @@ static gy_status rewrite(gy_plan *p) {
     static const struct {
         uint32_t bit;
         gy_graph *(*run)(gy_plan *p, gy_graph *g);
-    } passes[] = {{GY_PASS_RECOMPUTE, gy_pass_recompute}, {GY_PASS_FOLD, gy_pass_fold},
-                  {GY_PASS_EPILOGUE, gy_pass_epilogue},   {GY_PASS_PACK, gy_pass_pack},
-                  {GY_PASS_CHAIN, gy_pass_chain},         {0, gy_pass_clean}};
+    } passes[] = {{GY_PASS_RECOMPUTE, gy_pass_recompute},
+                  {GY_PASS_FOLD, gy_pass_fold},
+                  {GY_PASS_EPILOGUE, gy_pass_epilogue},
+                  {GY_PASS_CHAIN, gy_pass_chain},
+                  {0, gy_pass_clean}};
     /* first a copy, so that the caller's graph stays whole */
     p->g = gy_pass_clean(p, p->given);
     if (!p->g) return gy_error_status(p->ctx);
@@ -57,7 +59,6 @@ static gy_status rewrite(gy_plan *p) {
     for (size_t i = 0; st == GY_OK && i < sizeof passes / sizeof *passes; i++) {
         if (passes[i].bit && p->args.off & passes[i].bit) continue;
         if (passes[i].bit == GY_PASS_RECOMPUTE && p->given->n_segments == 0) continue;
-        if (passes[i].bit == GY_PASS_PACK && (!p->args.frozen || p->args.dry || p->precision != GY_BF16)) continue;
         gy_graph *next = passes[i].run(p, p->g);
         if (!next) return gy_error_status(p->ctx);
         /* attributes such as folded constants live in the graph that made them */

@@ -12,26 +12,23 @@ typedef struct gy_plan gy_plan;
 /* Passes that can be switched off (gy_plan_args.off). Equal bits with or without: FOLD, INPLACE, OFFSETS.
  * EPILOGUE and CHAIN may change the last bits (other kernels, other order of rounding). */
 enum {
-    GY_PASS_FOLD = 1,       /* constants are computed once */
-    GY_PASS_RECOMPUTE = 2,  /* segments marked by gy_recompute_begin are computed again in the backward pass */
-    GY_PASS_EPILOGUE = 4,   /* bias, activation, residual inside the product or convolution */
-    GY_PASS_CHAIN = 8,      /* elementwise operators tile by tile */
-    GY_PASS_INPLACE = 16,   /* outputs overwrite inputs that nobody reads any more */
-    GY_PASS_OFFSETS = 32,   /* buffers share memory by lifetime */
-    GY_PASS_PACK = 64,      /* weights kept rounded for products of few rows (frozen, precision bf16) */
-    GY_PASS_WINOGRAD = 128, /* 3 x 3 convolutions by Winograd's algorithm, whose rounding errors are larger; also left
+    GY_PASS_FOLD = 1,      /* constants are computed once */
+    GY_PASS_RECOMPUTE = 2, /* segments marked by gy_recompute_begin are computed again in the backward pass */
+    GY_PASS_EPILOGUE = 4,  /* bias, activation, residual inside the product or convolution */
+    GY_PASS_CHAIN = 8,     /* elementwise operators tile by tile */
+    GY_PASS_INPLACE = 16,  /* outputs overwrite inputs that nobody reads any more */
+    GY_PASS_OFFSETS = 32,  /* buffers share memory by lifetime */
+    GY_PASS_WINOGRAD = 64, /* 3 x 3 convolutions by Winograd's algorithm, whose rounding errors are larger; also left
                               out by the environment variable GYRUS_WINOGRAD=0 */
-    GY_PASS_ALL = 255
+    GY_PASS_ALL = 127
 };
 
 typedef struct gy_plan_args {
-    uint32_t off;   /* GY_PASS_* to leave out */
-    bool check;     /* run every node alone on ref kernels and stop at the first NaN or Inf; also set by
-                       the environment variable GYRUS_EAGER=1 */
-    bool no_assign; /* evaluate only: states stay as they are */
-    bool frozen;    /* the caller changes no state while the plan lives: in precision bf16, weights of products
-                       of few rows are rounded and packed once */
-    bool dry;       /* lay out, but allocate nothing: for memory estimates; cannot run */
+    uint32_t off;               /* GY_PASS_* to leave out */
+    bool check;                 /* run every node alone on ref kernels and stop at the first NaN or Inf; also set by
+                                   the environment variable GYRUS_EAGER=1 */
+    bool no_assign;             /* evaluate only: states stay as they are */
+    bool dry;                   /* lay out, but allocate nothing: for memory estimates; cannot run */
     const char *const *outputs; /* the outputs wanted, NULL-terminated; NULL: all */
     uint64_t isa_mask;          /* tiers to choose kernels from; 0: the context's */
     gy_dtype precision;         /* GY_BF16: the factors of f32 products are rounded to bf16, sums stay f32 (operators

@@ -106,7 +106,6 @@ gy_graph *gy_pass_fold(gy_plan *p, gy_graph *g);
 gy_graph *gy_pass_recompute(gy_plan *p, gy_graph *g);
 gy_graph *gy_pass_epilogue(gy_plan *p, gy_graph *g);
 gy_graph *gy_pass_chain(gy_plan *p, gy_graph *g);
-gy_graph *gy_pass_pack(gy_plan *p, gy_graph *g);
 gy_graph *gy_pass_clean(gy_plan *p, gy_graph *g); /* dead code only */
 
 /* lower.c: nodes to steps, buffers, in-place sharing. */

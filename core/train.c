@@ -19,6 +19,10 @@ void gy_metric_add(gy_metrics *s, const char *name, double value, double chance,
     m->chance = chance;
 }
 
+bool gy_ablates(const char *ablate, const char *mechanism) {
+    return ablate && strcmp(ablate, mechanism) == 0;
+}
+
 double gy_metric_get(const gy_metrics *s, const char *name) {
     for (int64_t i = 0; i < s->n; i++)
         if (strcmp(s->m[i].name, name) == 0) return s->m[i].value;

@@ -1,7 +1,5 @@
 #include "signal.h"
-#include "fft.h"
 
-#include <complex.h>
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -210,34 +208,54 @@ gy_status gy_resample(gy_ctx *ctx, const double *x, int64_t n, double from, doub
 
 /* ---- spectra ---- */
 
-gy_status gy_welch(gy_ctx *ctx, const double *x, int64_t n, double rate, int64_t piece, double *power) {
-    gy_rfft_plan *plan;
-    if (piece < 2 || piece > n || !(rate > 0))
-        return gy_fail(ctx, GY_ERR_USAGE, "Welch spectrum: pieces of %" PRId64 " samples of %" PRId64, piece, n);
-    gy_status s = gy_rfft_new(ctx, piece, &plan);
-    if (s != GY_OK) return s;
-    int64_t bins = piece / 2 + 1, hop = piece - piece / 2, count = 0;
-    double *v = gy_malloc(ctx, (size_t)piece * sizeof *v), energy = 0;
-    double complex *f = gy_malloc(ctx, (size_t)(bins + gy_rfft_work(plan)) * sizeof *f);
-    if (!v || !f) s = GY_ERR_NOMEM;
-    memset(power, 0, (size_t)bins * sizeof *power);
-    for (int64_t t = 0; t < piece; t++) energy += pow(0.5 - 0.5 * cos(2 * PI * (double)t / (double)piece), 2);
-    for (int64_t at = 0; s == GY_OK && at + piece <= n; at += hop, count++) {
+gy_status gy_welch_new(gy_ctx *ctx, int64_t piece, double rate, gy_welch *out) {
+    *out = (gy_welch){.ctx = ctx, .piece = piece, .rate = rate};
+    if (piece < 2 || !(rate > 0))
+        return gy_fail(ctx, GY_ERR_USAGE,
+                       "Welch spectrum: pieces of %" PRId64 " samples at %g Hz: expected 2 or more, above 0 Hz", piece,
+                       rate);
+    gy_status s = gy_rfft_new(ctx, piece, &out->fft);
+    if (s == GY_OK) {
+        out->window = gy_malloc(ctx, (size_t)piece * sizeof *out->window);
+        out->cut = gy_malloc(ctx, (size_t)piece * sizeof *out->cut);
+        out->bins = gy_malloc(ctx, (size_t)(piece / 2 + 1) * sizeof *out->bins);
+        out->work = gy_malloc(ctx, (size_t)gy_rfft_work(out->fft) * sizeof *out->work);
+        if (!out->window || !out->cut || !out->bins || !out->work) s = GY_ERR_NOMEM;
+    }
+    if (s != GY_OK) {
+        gy_welch_free(out);
+        return s;
+    }
+    for (int64_t t = 0; t < piece; t++) {
+        out->window[t] = 0.5 - 0.5 * cos(2 * PI * (double)t / (double)piece);
+        out->energy += out->window[t] * out->window[t];
+    }
+    return GY_OK;
+}
+
+void gy_welch_free(gy_welch *w) {
+    if (!w->ctx) return;
+    gy_rfft_free(w->ctx, w->fft);
+    gy_free(w->ctx, w->window);
+    gy_free(w->ctx, w->cut);
+    gy_free(w->ctx, w->bins);
+    gy_free(w->ctx, w->work);
+    *w = (gy_welch){0};
+}
+
+void gy_welch_add(const gy_welch *w, const double *x, int64_t n, int64_t stride, double *power) {
+    int64_t piece = w->piece, hop = piece - piece / 2, count = (n - piece) / hop + 1;
+    for (int64_t i = 0; i < count; i++, x += hop * stride) {
         double mean = 0;
-        for (int64_t t = 0; t < piece; t++) mean += x[at + t] / (double)piece;
-        for (int64_t t = 0; t < piece; t++)
-            v[t] = (x[at + t] - mean) * (0.5 - 0.5 * cos(2 * PI * (double)t / (double)piece));
-        gy_rfft_forward(plan, v, f, f + bins);
-        for (int64_t k = 0; k < bins; k++) {
+        for (int64_t t = 0; t < piece; t++) mean += x[t * stride] / (double)piece;
+        for (int64_t t = 0; t < piece; t++) w->cut[t] = (x[t * stride] - mean) * w->window[t];
+        gy_rfft_forward(w->fft, w->cut, w->bins, w->work);
+        for (int64_t k = 0; k <= piece / 2; k++) {
+            double re = creal(w->bins[k]), im = cimag(w->bins[k]);
             bool both = k > 0 && 2 * k < piece; /* stands for the negative frequency too */
-            power[k] += (both ? 2 : 1) * (creal(f[k]) * creal(f[k]) + cimag(f[k]) * cimag(f[k])) / (rate * energy);
+            power[k] += (both ? 2 : 1) * (re * re + im * im) / (w->rate * w->energy * (double)count);
         }
     }
-    for (int64_t k = 0; s == GY_OK && k < bins; k++) power[k] /= (double)count;
-    gy_free(ctx, v);
-    gy_free(ctx, f);
-    gy_rfft_free(ctx, plan);
-    return s;
 }
 
 static double density(const double *power, int64_t bins, double at) {
@@ -246,15 +264,37 @@ static double density(const double *power, int64_t bins, double at) {
     return k + 1 >= bins ? power[bins - 1] : power[k] + (at - (double)k) * (power[k + 1] - power[k]);
 }
 
-double gy_band_power(const double *power, int64_t piece, double rate, double low, double high) {
-    int64_t bins = piece / 2 + 1;
-    double step = rate / (double)piece, a = fmax(low, 0) / step, b = fmin(high, rate / 2) / step, sum = 0;
+double gy_band_power(const gy_welch *w, const double *power, double low, double high) {
+    int64_t bins = w->piece / 2 + 1;
+    double step = w->rate / (double)w->piece, a = fmax(low, 0) / step, b = fmin(high, w->rate / 2) / step, sum = 0;
     while (a < b) { /* from one bin to the next */
         double to = fmin(floor(a) + 1, b);
         sum += (density(power, bins, a) + density(power, bins, to)) / 2 * (to - a) * step;
         a = to;
     }
     return sum;
+}
+
+double gy_bins_power(const gy_welch *w, const double *power, double low, double high) {
+    double sum = 0, width = w->rate / (double)w->piece;
+    for (int64_t k = 0; k <= w->piece / 2; k++)
+        if ((double)k * width >= low && (double)k * width < high) sum += power[k] * width;
+    return sum;
+}
+
+void gy_band_noise(const gy_rfft_plan *fft, double rate, double low, double high, double slope, gy_rng *r, double *out,
+                   double complex *bins, double complex *work) {
+    int64_t n = fft->n;
+    double sum = 0;
+    for (int64_t k = 0; k <= n / 2; k++) {
+        double f = (double)k * rate / (double)n, gain = k > 0 && f >= low && f <= high ? pow(f, -0.5 * slope) : 0.0;
+        double re = gy_rng_normal(r), im = gy_rng_normal(r);
+        bins[k] = gain * re + gain * im * I;
+    }
+    gy_rfft_inverse(fft, bins, out, work);
+    for (int64_t i = 0; i < n; i++) sum += out[i] * out[i];
+    double scale = sum > 0 ? 1.0 / sqrt(sum / (double)n) : 0.0;
+    for (int64_t i = 0; i < n; i++) out[i] *= scale;
 }
 
 /* ---- channels ---- */

@@ -3,7 +3,8 @@
 #ifndef GY_SIGNAL_H
 #define GY_SIGNAL_H
 
-#include "../base.h"
+#include "../rng.h"
+#include "fft.h"
 
 /* ---- recursive filters: chains of second-order sections, which stay stable where one polynomial would not ---- */
 
@@ -51,11 +52,32 @@ gy_status gy_resample(gy_ctx *ctx, const double *x, int64_t n, double from, doub
 
 /* ---- spectra ---- */
 
-/* Welch 1967: the mean over half-overlapping Hann-windowed pieces of `piece` samples, each freed of its mean, of the
- * one-sided power density (unit^2 / Hz): power [piece/2 + 1] at k rate / piece. 2 <= piece <= n. */
-gy_status gy_welch(gy_ctx *ctx, const double *x, int64_t n, double rate, int64_t piece, double *power) GY_MUST_CHECK;
+/* Welch, IEEE Trans. Audio Electroacoustics 15 (1967) 70-73: tables for pieces of one length, made once. */
+typedef struct gy_welch {
+    gy_ctx *ctx;
+    int64_t piece;
+    double rate, energy; /* energy: of the window */
+    gy_rfft_plan *fft;
+    double *window, *cut; /* [piece]: Hann, periodic; scratch */
+    double complex *bins, *work;
+} gy_welch;
+/* piece >= 2 samples at `rate` Hz. */
+gy_status gy_welch_new(gy_ctx *ctx, int64_t piece, double rate, gy_welch *out) GY_MUST_CHECK;
+void gy_welch_free(gy_welch *w);
+/* power [piece/2 + 1] += the one-sided density (unit^2 / Hz) of x [n] with distance `stride` at k rate / piece: the
+ * mean over half-overlapping windowed pieces, each freed of its mean, as scipy.signal.welch. n >= piece. */
+void gy_welch_add(const gy_welch *w, const double *x, int64_t n, int64_t stride, double *power);
 /* The density's integral over [low, high] Hz by the trapezoid rule, edges interpolated. */
-double gy_band_power(const double *power, int64_t piece, double rate, double low, double high);
+double gy_band_power(const gy_welch *w, const double *power, double low, double high);
+/* The power of whole bins: the sum over those with low <= f < high times their width, so that bands side by side share
+ * nothing. */
+double gy_bins_power(const gy_welch *w, const double *power, double low, double high);
+
+/* out [n]: Gaussian noise with power proportional to f^-slope between low and high Hz (both included) and nothing
+ * outside, scaled to unit variance; zeros if no bin lies there. fft: of length n. bins [n/2 + 1], work
+ * [gy_rfft_work(fft)]. */
+void gy_band_noise(const gy_rfft_plan *fft, double rate, double low, double high, double slope, gy_rng *r, double *out,
+                   double complex *bins, double complex *work);
 
 /* ---- channels: x [n, channels], row-major ---- */
 

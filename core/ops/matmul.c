@@ -126,26 +126,6 @@ static gy_cost matmul_cost(const gy_node *n) {
     return (gy_cost){2.0 * k * out, bytes};
 }
 
-/* ---- few rows times weights that the planner packed: x f32 [M, K], w bf16 [N, K] ---- */
-
-static bool packed_infer(gy_infer *c) {
-    gy_shape x = c->in_shape[0], w = c->in_shape[1];
-    char tx[GY_SHAPE_TEXT], tw[GY_SHAPE_TEXT];
-    if (c->in_dtype[0] != GY_F32 || c->in_dtype[1] != GY_BF16 || x.rank != 2 || w.rank != 2 || x.dim[1] != w.dim[1])
-        return gy_infer_fail(c, "expected f32 [M, K] and bf16 [N, K], found %s and %s", gy_shape_text(x, tx),
-                             gy_shape_text(w, tw));
-    c->shape[0] = GY_S(x.dim[0], w.dim[0]);
-    c->dtype[0] = GY_F32;
-    return true;
-}
-
-static gy_cost packed_cost(const gy_node *n) {
-    double bytes = 4.0 * (double)gy_shape_count(n->shape[0]);
-    for (int i = 0; i < n->n_in; i++)
-        if (!gy_is_none(n->in[i])) bytes += (double)gy_count(n->in[i]) * (double)gy_dtype_size(gy_dtype_of(n->in[i]));
-    return (gy_cost){2.0 * (double)gy_dim(n->in[0], 1) * (double)gy_shape_count(n->shape[0]), bytes};
-}
-
 /* ---- einsum of two operands: permute to [batch, rows, sum] x [batch, sum, cols] ---- */
 
 static const char *find(const char *s, char c, size_t n) {
@@ -268,7 +248,3 @@ const gy_op_impl gy_impl_matmul = {.attr_size = sizeof(gy_matmul_attr),
                                    .expand = matmul_expand,
                                    .cost = matmul_cost,
                                    .cases = matmul_cases};
-const gy_op_impl gy_impl_packed_linear = {.attr_size = sizeof(gy_matmul_attr),
-                                          .infer = packed_infer,
-                                          .cost = packed_cost,
-                                          .nodiff = "made by the planner, after differentiation"};

@@ -70,6 +70,14 @@ void GY_ISAFN(gy_pack_strided_f64)(const void *source, int64_t r0, int64_t n, in
 void GY_ISAFN(gy_pack_rounded_f32)(const void *source, int64_t r0, int64_t n, int64_t p0, int64_t depth, int64_t width,
                                    float *dst);
 
+/* A product of at most GY_ROUNDED_ROWS rows with factors rounded to bf16, a and b gy_strided (rounded_rows.c). packed:
+ * NULL, or B as gy_rounded_rows_prepack writes it, gy_rounded_rows_packed bytes; the bits are the same. */
+enum { GY_ROUNDED_ROWS = 4 };
+size_t GY_ISAFN(gy_rounded_rows_scratch)(int64_t m, int64_t n, int64_t k, bool packed, int threads);
+void GY_ISAFN(gy_rounded_rows)(const gy_gemm_f32 *g, const uint16_t *packed, void *scratch, gy_pool *pool);
+size_t GY_ISAFN(gy_rounded_rows_packed)(int64_t n, int64_t k);
+void GY_ISAFN(gy_rounded_rows_prepack)(const gy_gemm_f32 *g, uint16_t *dst, gy_pool *pool);
+
 /* A matrix for gy_gemm_bf16: of f32 elements, rounded to nearest even, or of bf16. */
 typedef struct gy_pairs {
     const void *data;

@@ -10,7 +10,8 @@
  * - serial: many small products. Each is done by one thread, with panels that stay in its cache.
  * - driver: the rest (gemm.c).
  *
- * With precision bf16 (on machines without instructions for it) products go through panels alone, whose packers round.
+ * With precision bf16 (on machines without instructions for it) few rows go to rounded_rows.c, others through panels
+ * alone, whose packers round.
  * The choice depends on shapes and strides alone, so bits are equal for any number of threads.
  *
  * Measured, one thread of Zen 4, AVX-512 (gyrus bench matmul --threads 1): a vector times 2048 x 2048 weights 55-57
@@ -39,7 +40,7 @@ typedef struct {
     gy_shape batch_shape;
     int64_t a_batch[GY_MAX_RANK], b_batch[GY_MAX_RANK];
     /* ROWS: few rows of A; COLS: few columns of B */
-    enum { DRIVER, SERIAL, DOTS_ROWS, DOTS_COLS, SUMS_ROWS, SUMS_COL } way;
+    enum { DRIVER, SERIAL, ROUNDED_ROWS, DOTS_ROWS, DOTS_COLS, SUMS_ROWS, SUMS_COL } way;
     bool item_rows, item_cols; /* SERIAL: products of the batch are dots */
     int64_t group;             /* products (SERIAL) or lines (DOTS) a tile */
     bool rounded;              /* factors are rounded to bf16 */
@@ -87,7 +88,7 @@ static problem problem_of(const gy_kargs *k) {
         p.item_cols = cols;
         p.group = at_least_1(1e6 / (work + 1000));
     } else if (p.rounded) {
-        p.way = DRIVER;
+        p.way = p.batch == 1 && p.m <= GY_ROUNDED_ROWS ? ROUNDED_ROWS : DRIVER;
     } else if (rows && (p.n >= 64 || p.k <= 4096)) {
         p.way = DOTS_ROWS;
     } else if (cols && (p.m >= 64 || p.k <= 4096)) {
@@ -344,7 +345,7 @@ static void NAME(item)(const gy_kargs *k, const problem *p, int64_t item, GEMM *
         g->bias = bias->data;
         g->bias_step = bias->stride[0];
     }
-    g->b_packed = k->packed[1];
+    g->b_packed = p->way == DRIVER ? k->packed[1] : NULL;
     if (residual) {
         g->residual = (const T *)residual->data + ores;
         g->residual_row = residual->stride[p->batch_rank];
@@ -370,15 +371,21 @@ size_t NAME(x86_matmul_scratch)(const gy_kargs *k, int threads) {
         int64_t pieces = p.k > 0 ? gy_tiles(p.k, sum_depths(p.k, lines)) : 1;
         return (size_t)((pieces - 1) * rows * lines) * sizeof(T);
     }
-    case DRIVER: break;
+#ifdef T_IS_F32
+    case ROUNDED_ROWS: return GY_ISAFN(gy_rounded_rows_scratch)(p.m, p.n, p.k, k->packed[1], threads);
+#endif
+    default: break;
     }
     return NAME(gy_gemm_scratch)(p.m, p.n, p.k, p.b_col == 1 && !p.rounded, k->packed[1], threads);
 }
 
 static size_t NAME(packed_bytes)(const gy_kargs *k, int i) {
     problem p = problem_of(k);
-    bool worth = i == 1 && p.way == DRIVER && p.batch == 1 && p.m > 0 && p.m <= PACK_ROWS;
-    return worth ? NAME(gy_gemm_packed)(p.n, p.k) : 0;
+    bool worth = i == 1 && p.batch == 1 && p.m > 0 && p.m <= PACK_ROWS;
+#ifdef T_IS_F32
+    if (worth && p.way == ROUNDED_ROWS) return GY_ISAFN(gy_rounded_rows_packed)(p.n, p.k);
+#endif
+    return worth && p.way == DRIVER ? NAME(gy_gemm_packed)(p.n, p.k) : 0;
 }
 static void NAME(pack_weights)(const gy_kargs *k, int i, void *dst) {
     (void)i;
@@ -386,6 +393,12 @@ static void NAME(pack_weights)(const gy_kargs *k, int i, void *dst) {
     GEMM g;
     gy_strided a, b;
     NAME(item)(k, &p, 0, &g, &a, &b);
+#ifdef T_IS_F32
+    if (p.way == ROUNDED_ROWS) {
+        GY_ISAFN(gy_rounded_rows_prepack)(&g, dst, k->pool);
+        return;
+    }
+#endif
     NAME(gy_gemm_prepack)(&g, dst, k->pool);
 }
 const gy_prepack NAME(x86_matmul_prepack) = {NAME(packed_bytes), NAME(pack_weights)};
@@ -426,7 +439,11 @@ void NAME(x86_matmul)(const gy_kargs *k) {
         GEMM g;
         gy_strided a, b;
         NAME(item)(k, &p, i, &g, &a, &b);
-        if (p.way == DRIVER) {
+        if (p.way == ROUNDED_ROWS) {
+#ifdef T_IS_F32
+            GY_ISAFN(gy_rounded_rows)(&g, k->packed[1], k->scratch, k->pool);
+#endif
+        } else if (p.way == DRIVER) {
             NAME(gy_gemm)(&g, k->scratch, k->pool);
         } else if (p.way == SUMS_ROWS || p.way == SUMS_COL) {
             NAME(sums) d = NAME(sums_of)(&g, p.way == SUMS_ROWS, k->scratch);

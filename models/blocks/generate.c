@@ -100,7 +100,7 @@ static gy_status compile(gy_generator *g, int64_t t, bool past, stage *s) {
     if (t > 1) in.mask = gy_input(s->graph, "mask", GY_U8, GY_S(b, 1, 1, t));
     gy_t h = g->lm.states(&m, g->lm.cfg, &in);                                               /* [B, T, d] */
     gy_output(g->lm.logits(&m, g->lm.cfg, gy_squeeze(gy_slice(h, 1, t - 1, t), 1)), "next"); /* [B, V] */
-    s->plan = gy_compile(s->graph, (gy_plan_args){.frozen = t == 1});
+    s->plan = gy_compile(s->graph, (gy_plan_args){0});
     return s->plan ? GY_OK : gy_error_status(g->ctx);
 }
 

@@ -288,3 +288,29 @@ gy_status gy_lm_artefacts(gy_job *j, const gy_lm *lm, const char *dir) {
     gy_free(j->ctx, path);
     return s;
 }
+
+/* ---- members ---- */
+
+static gy_lm family(const void *cfg) {
+    return ((const gy_lm_train *)cfg)->family(cfg);
+}
+void gy_lm_model_build(gy_build *b) {
+    gy_lm lm = family(b->cfg);
+    gy_lm_build(b, &lm);
+}
+void gy_lm_model_objective(gy_build *b) {
+    gy_lm lm = family(b->cfg);
+    gy_lm_objective(b, &lm);
+}
+gy_status gy_lm_model_open(gy_job *j) {
+    gy_lm lm = family(j->cfg);
+    return gy_lm_open(j, &lm);
+}
+gy_status gy_lm_model_evaluate(gy_job *j, gy_metrics *out) {
+    gy_lm lm = family(j->cfg);
+    return gy_lm_evaluate(j, &lm, out);
+}
+gy_status gy_lm_model_artefacts(gy_job *j, const char *dir) {
+    gy_lm lm = family(j->cfg);
+    return gy_lm_artefacts(j, &lm, dir);
+}

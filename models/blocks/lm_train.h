@@ -12,8 +12,9 @@
 typedef struct gy_lm_train {
     int64_t tokens; /* of a window, and of the inference graph */
     int64_t batch, steps;
-    double lr, warmup, weight_decay; /* cosine to a tenth; warm-up as a share of the steps */
-    int64_t chunk;                   /* rows whose logits exist at a time */
+    double lr, warmup, weight_decay;  /* cosine to a tenth; warm-up as a share of the steps */
+    int64_t chunk;                    /* rows whose logits exist at a time */
+    gy_lm (*family)(const void *cfg); /* the model of a whole configuration, which it may point into; no option */
 } gy_lm_train;
 
 /* Options for a configuration struct whose first member is `train`. */
@@ -27,7 +28,7 @@ typedef struct gy_lm_train {
         "chunk", "rows whose logits exist at a time", GY_OPT_INT, offsetof(config, train.chunk), 1, 1 << 24            \
     }
 
-/* Members of gy_model_def, or their one-line bodies. */
+/* Bodies of members of gy_model_def. */
 void gy_lm_build(gy_build *b, const gy_lm *lm);     /* ids [B, T] -> states [B, T, d], logits [B, T, V] */
 void gy_lm_objective(gy_build *b, const gy_lm *lm); /* ids, target -> loss; AdamW, gradients clipped to norm 1 */
 gy_status gy_lm_open(gy_job *j, const gy_lm *lm) GY_MUST_CHECK;
@@ -39,5 +40,12 @@ double gy_lm_lr(const gy_job *j, int64_t phase, int64_t step);
 gy_status gy_lm_evaluate(gy_job *j, const gy_lm *lm, gy_metrics *out) GY_MUST_CHECK;
 /* Writes DIR/sample.txt (sample.ids.txt for ids): a held-out beginning and what the model makes of it. */
 gy_status gy_lm_artefacts(gy_job *j, const gy_lm *lm, const char *dir) GY_MUST_CHECK;
+
+/* The same as members, for configurations that name their family. */
+void gy_lm_model_build(gy_build *b);
+void gy_lm_model_objective(gy_build *b);
+gy_status gy_lm_model_open(gy_job *j) GY_MUST_CHECK;
+gy_status gy_lm_model_evaluate(gy_job *j, gy_metrics *out) GY_MUST_CHECK;
+gy_status gy_lm_model_artefacts(gy_job *j, const char *dir) GY_MUST_CHECK;
 
 #endif

@@ -18,6 +18,7 @@
 #include "braindive.h"
 
 #include "../blocks/clip.h"
+#include "../blocks/options.h"
 #include "../blocks/vae.h"
 
 #include <math.h>
@@ -25,12 +26,6 @@
 
 /* ---- configurations ---- */
 
-#define INT(n, lo, hi, help)                                                                                           \
-    { #n, help, GY_OPT_INT, offsetof(config, n), lo, hi }
-#define REAL(n, lo, hi, help)                                                                                          \
-    { #n, help, GY_OPT_REAL, offsetof(config, n), lo, hi }
-#define TEXT(n, help)                                                                                                  \
-    { #n, help, GY_OPT_TEXT, offsetof(config, n), 0, 0 }
 static const gy_option options[] = {
     TEXT(part, "inference graph: encoder, guidance; empty: both"),
     TEXT(generator, "weights of the frozen generator; empty: none are loaded"),
@@ -209,10 +204,6 @@ static gy_t self_attention_guided(gy_mod *m, const config *c, gy_t x0, gy_t e, g
     return gy_add(e, gy_scale(gy_sub(e, again), c->sag));
 }
 
-static bool ablates(const gy_build *b, const char *name) {
-    return b->ablate && strcmp(b->ablate, name) == 0;
-}
-
 /* One step of guided denoising: the noise to take off, steered. */
 static void guidance(gy_build *b) {
     const config *c = b->cfg;
@@ -226,7 +217,7 @@ static void guidance(gy_build *b) {
     gy_t gamma = gy_input(g, "gamma", GY_F32, GY_S0);
 
     gy_t e = predicted_noise(m, c, x, t, c->sag > 0 ? &look : NULL);       /* [B, H, W, C] */
-    gy_t held = ablates(b, "jacobian") ? gy_stop(e) : e;                   /* as if the U-Net did not depend on x */
+    gy_t held = gy_ablates(b->ablate, "jacobian") ? gy_stop(e) : e;        /* as if the U-Net did not depend on x */
     gy_t x0 = gy_div(gy_sub(x, gy_mul(sigma, held)), alpha);               /* eq. (2) */
     gy_t blend = gy_add(x, gy_mul(sigma, gy_sub(x0, x)));                  /* eq. (3): sigma x0 + (1 - sigma) x */
     gy_t seen = gy_braindive_features(m, c, picture(m, c, blend));         /* [B, F] */
@@ -234,7 +225,7 @@ static void guidance(gy_build *b) {
     gy_grad(gy_sum(activation, GY_ALL), GY_NONE, 1, &x, &gx);
     gy_t change = gy_mul(gy_mul(gamma, sigma), gx); /* eq. (4): loss = -gamma activation */
     gy_t plain = c->sag > 0 ? self_attention_guided(m, c, x0, e, t, alpha, sigma, &look) : e;
-    gy_output(ablates(b, "energy") ? plain : gy_sub(plain, change), "noise");
+    gy_output(gy_ablates(b->ablate, "energy") ? plain : gy_sub(plain, change), "noise");
     gy_output(activation, "activation");
     gy_t size = gy_sqrt(gy_div(gy_sum(gy_square(change), GY_ALL), gy_sum(gy_square(e), GY_ALL)));
     gy_output(size, "ratio");

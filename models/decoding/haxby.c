@@ -223,8 +223,8 @@ static gy_status open_data(gy_job *j) {
         gy_free(j->ctx, d);
         return s;
     }
-    if (j->ablate && strcmp(j->ablate, "shuffle") == 0) gy_fmri_deal_labels(&d->f, j->seed);
-    if (j->ablate && strcmp(j->ablate, "pattern") == 0) gy_fmri_level_only(&d->f);
+    if (gy_ablates(j->ablate, "shuffle")) gy_fmri_deal_labels(&d->f, j->seed);
+    if (gy_ablates(j->ablate, "pattern")) gy_fmri_level_only(&d->f);
     j->data = d;
     j->batch = c->batch;
     if (!j->steps) j->steps = c->steps;

@@ -15,6 +15,7 @@
  * Diffusion, which turns the embeddings into pictures, is no part of this file. The data and the schedule of the phases
  * are in mindbridge_data.c; evaluation, the claim and the report in mindbridge_claim.c. */
 #include "mindbridge.h"
+#include "../blocks/options.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -23,12 +24,6 @@
 
 /* ---- configurations ---- */
 
-#define INT(n, lo, hi, help)                                                                                           \
-    { #n, help, GY_OPT_INT, offsetof(config, n), lo, hi }
-#define REAL(n, lo, hi, help)                                                                                          \
-    { #n, help, GY_OPT_REAL, offsetof(config, n), lo, hi }
-#define TEXT(n, help)                                                                                                  \
-    { #n, help, GY_OPT_TEXT, offsetof(config, n), 0, 0 }
 static const gy_option options[] = {TEXT(subjects, "numbers of the subjects trained together"),
                                     TEXT(voxels, "voxels of each"),
                                     INT(newcomer, 0, 1e6, "number of the subject that is adapted to afterwards"),
@@ -231,10 +226,6 @@ static void translator(gy_mod *m, const config *c, bool scrambled, gy_t z, gy_t 
     if (scrambled) gy_pop(m);
 }
 
-static bool ablates(const gy_build *b, const char *name) {
-    return b->ablate && strcmp(b->ablate, name) == 0;
-}
-
 static void build(gy_build *b) {
     const config *c = b->cfg;
     gy_mod *m = b->m;
@@ -243,7 +234,7 @@ static void build(gy_build *b) {
     gy_t x = gy_input(m->g, "voxels", GY_F32, GY_S(b->batch, r.size[k])), image, text;
     x = gy_tap(m, "pooled", aggregate(x, c->pooled)); /* [B, P] */
     gy_t z = embedder(m, c, r.id[k], x);              /* [B, H] */
-    translator(m, c, k == r.n && ablates(b, "translator"), z, &image, &text);
+    translator(m, c, k == r.n && gy_ablates(b->ablate, "translator"), z, &image, &text);
     gy_output(image, "image_embedding");                                            /* [B, image] */
     gy_output(text, "text_embedding");                                              /* [B, text] */
     if (other >= 0) gy_output(builder(m, c, r.id[other], z), "synthesised_voxels"); /* eq. (9): [B, P] */
@@ -295,11 +286,11 @@ static void objective(gy_build *b) {
         gy_t error = gy_mse(builder(m, c, r.id[k], z[i]), x, GY_LOSS_MEAN); /* eq. (7) */
         rebuilt = i ? gy_add(rebuilt, error) : error;
     }
-    translator(m, c, adapting && ablates(b, "translator"), gy_concat(0, n, z), &image, &text);
+    translator(m, c, adapting && gy_ablates(b->ablate, "translator"), gy_concat(0, n, z), &image, &text);
     gy_t image_target = gy_input(m->g, "image", GY_F32, GY_S(n * b->batch, c->image));
     gy_t text_target = gy_input(m->g, "text", GY_F32, GY_S(n * b->batch, c->text));
     gy_t loss = gy_add(embedding_loss(c, image, image_target), embedding_loss(c, text, text_target));
-    if (!ablates(b, "builder")) loss = gy_add(loss, gy_scale(rebuilt, 1.0 / (double)n));
+    if (!gy_ablates(b->ablate, "builder")) loss = gy_add(loss, gy_scale(rebuilt, 1.0 / (double)n));
     if (n > 1) loss = gy_add(loss, adapting ? cycle_loss(m, c, r.id[r.n], z[0]) : picked_cycle(m, c, &r, n, z));
     gy_output(loss, "loss"); /* eq. (10) */
 

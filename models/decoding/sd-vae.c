@@ -14,6 +14,7 @@
  * The miniature learns pictures of one soft disc each (place, size, two colours: 9 numbers in 768), so that a narrow
  * latent suffices; a reconstruction is judged against the mean picture. */
 #include "../../core/gyrus.h"
+#include "../blocks/options.h"
 #include "../blocks/vae.h"
 
 #include <math.h>
@@ -33,12 +34,6 @@ typedef struct config {
     double lr;
 } config;
 
-#define INT(n, lo, hi, help)                                                                                           \
-    { #n, help, GY_OPT_INT, offsetof(config, n), lo, hi }
-#define REAL(n, lo, hi, help)                                                                                          \
-    { #n, help, GY_OPT_REAL, offsetof(config, n), lo, hi }
-#define TEXT(n, help)                                                                                                  \
-    { #n, help, GY_OPT_TEXT, offsetof(config, n), 0, 0 }
 static const gy_option options[] = {
     INT(height, 1, 1 << 14, "height of the picture"),
     INT(width, 1, 1 << 14, "width of the picture"),

@@ -13,6 +13,7 @@
  * In one graph: gy_controlnet and gy_unet(.control = ...) of models/blocks/unet.h. The hint is [B, 8H, 8W, 3] in [0,
  * 1], features last like all else. */
 #include "../../core/gyrus.h"
+#include "../blocks/options.h"
 #include "../blocks/unet.h"
 
 #include <stdio.h>
@@ -22,10 +23,6 @@ typedef struct config {
     double scale;
 } config;
 
-#define INT(n, lo, hi, help)                                                                                           \
-    { #n, help, GY_OPT_INT, offsetof(config, n), lo, hi }
-#define REAL(n, lo, hi, help)                                                                                          \
-    { #n, help, GY_OPT_REAL, offsetof(config, n), lo, hi }
 static const gy_option options[] = {INT(height, 1, 1 << 14, "height of the latents"),
                                     INT(width, 1, 1 << 14, "width of the latents"),
                                     INT(tokens, 1, 1 << 16, "tokens of the context"),

@@ -17,6 +17,7 @@
  *     eps*(x, t, k) = sigma (x - alpha mu_k) / (alpha^2 s^2 + sigma^2),
  * with mean squared error alpha^2 s^2 / (alpha^2 s^2 + sigma^2): `eval` reports how near the trained net comes. */
 #include "../../core/gyrus.h"
+#include "../blocks/options.h"
 #include "../blocks/sampler.h"
 #include "../blocks/unet.h"
 
@@ -36,12 +37,6 @@ typedef struct config {
     double spread, lr;
 } config;
 
-#define INT(n, lo, hi, help)                                                                                           \
-    { #n, help, GY_OPT_INT, offsetof(config, n), lo, hi }
-#define REAL(n, lo, hi, help)                                                                                          \
-    { #n, help, GY_OPT_REAL, offsetof(config, n), lo, hi }
-#define TEXT(n, help)                                                                                                  \
-    { #n, help, GY_OPT_TEXT, offsetof(config, n), 0, 0 }
 static const gy_option options[] = {
     INT(height, 1, 1 << 14, "height of the latents"),
     INT(width, 1, 1 << 20, "width of the latents"),

@@ -11,6 +11,7 @@
  * say. Ablation `text` blanks every caption, and the colours fall to chance. */
 #include "../../core/gyrus.h"
 #include "../../io/report/html.h"
+#include "../blocks/options.h"
 #include "../blocks/tinysd.h"
 
 #include <inttypes.h>
@@ -25,10 +26,6 @@ typedef struct config {
     double lr, weight_decay, two, drop, guidance;
 } config;
 
-#define INT(n, lo, hi, help)                                                                                           \
-    { #n, help, GY_OPT_INT, offsetof(config, n), lo, hi }
-#define REAL(n, lo, hi, help)                                                                                          \
-    { #n, help, GY_OPT_REAL, offsetof(config, n), lo, hi }
 static const gy_option options[] = {
     INT(batch, 1, 4096, "pictures a step"),
     INT(steps, 1, 1e9, "training steps"),

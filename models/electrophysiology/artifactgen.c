@@ -17,16 +17,13 @@
  * text and the published configuration differ (guidance 1.5 or 3.5, Adam's beta1 0.5 or 0), the configuration counts.
  * The optional loss on spectrograms has weight 0 there and is left out. */
 #include "artifactgen.h"
+#include "../blocks/options.h"
 
 #include <stdio.h>
 #include <string.h>
 
 /* ---- configurations ---- */
 
-#define INT(n, lo, hi, help)                                                                                           \
-    { #n, help, GY_OPT_INT, offsetof(config, n), lo, hi }
-#define REAL(n, lo, hi, help)                                                                                          \
-    { #n, help, GY_OPT_REAL, offsetof(config, n), lo, hi }
 static const gy_option options[] = {
     {"part", "network of the inference graph: diffusion, generator, critic; empty: all", GY_OPT_TEXT,
      offsetof(config, part), 0, 0},

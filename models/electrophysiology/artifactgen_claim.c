@@ -29,7 +29,7 @@ static gy_status appraise(gy_job *j, source by, double w, verdict *out) {
 
 /* The way windows are drawn from the U-Net: the ablation `sampler` takes the published one. */
 static source diffusion_of(const gy_job *j) {
-    return j->ablate && strcmp(j->ablate, "sampler") == 0 ? BY_RELEASED_SAMPLER : BY_DIFFUSION;
+    return gy_ablates(j->ablate, "sampler") ? BY_RELEASED_SAMPLER : BY_DIFFUSION;
 }
 
 static void add(gy_metrics *out, const char *who, const char *what, double value, double chance) {

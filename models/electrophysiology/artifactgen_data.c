@@ -13,7 +13,7 @@
 #include "../../io/files.h"
 #include "../../io/formats/npy.h"
 #include "../../io/formats/table.h"
-#include "../blocks/signal.h"
+#include "../../core/linalg/signal.h"
 
 #include <ctype.h>
 #include <inttypes.h>

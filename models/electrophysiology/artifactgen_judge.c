@@ -4,7 +4,7 @@
 #include "artifactgen.h"
 
 #include "../../core/linalg/linalg.h"
-#include "../blocks/signal.h"
+#include "../../core/linalg/signal.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -280,20 +280,24 @@ static gy_status band_powers(gy_job *j, int64_t length, int64_t n, const float *
     gy_status s = gy_welch_new(j->ctx, length, c->rate, &w);
     if (s != GY_OK) return s;
     double *psd = gy_calloc(j->ctx, (size_t)bins, sizeof *psd);
-    if (!psd) s = GY_ERR_NOMEM;
+    double *one = gy_calloc(j->ctx, (size_t)length, sizeof *one); /* a channel */
+    if (!psd || !one) s = GY_ERR_NOMEM;
     for (int64_t k = 0; s == GY_OK && k < classes; k++) {
         double count = 0;
         memset(psd, 0, (size_t)bins * sizeof *psd);
         for (int64_t i = 0; i < n; i++)
             if (label[i] == k) {
-                for (int64_t a = 0; a < c->channels; a++)
-                    gy_welch_add(&w, x + i * length * c->channels + a, length, c->channels, psd);
+                for (int64_t a = 0; a < c->channels; a++) {
+                    for (int64_t t = 0; t < length; t++) one[t] = x[(i * length + t) * c->channels + a];
+                    gy_welch_add(&w, one, length, 1, psd);
+                }
                 count++;
             }
         for (int64_t b = 0; b < BANDS; b++)
-            power[k * BANDS + b] = count > 0 ? gy_welch_band(&w, psd, edge[b], edge[b + 1]) / count : 0;
+            power[k * BANDS + b] = count > 0 ? gy_bins_power(&w, psd, edge[b], edge[b + 1]) / count : 0;
     }
     gy_free(j->ctx, psd);
+    gy_free(j->ctx, one);
     gy_welch_free(&w);
     return s;
 }

@@ -16,6 +16,7 @@
  * each part of a graph block, before each part of the transformers; positions; the loss's lambda. */
 #include "brainmae.h"
 #include "../blocks/encoder.h"
+#include "../blocks/options.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -23,12 +24,6 @@
 
 /* ---- configurations ---- */
 
-#define INT(n, lo, hi, help)                                                                                           \
-    { #n, help, GY_OPT_INT, offsetof(config, n), lo, hi }
-#define REAL(n, lo, hi, help)                                                                                          \
-    { #n, help, GY_OPT_REAL, offsetof(config, n), lo, hi }
-#define TEXT(n, help)                                                                                                  \
-    { #n, help, GY_OPT_TEXT, offsetof(config, n), 0, 0 }
 static const gy_option options[] = {
     TEXT(stage, "what the inference graph answers: class or rebuild"),
     TEXT(encoder, "of transient states: static or adaptive graph"),
@@ -137,10 +132,6 @@ int64_t gy_brainmae_seen(const config *c) {
     return hidden < 1 ? k - 1 : hidden >= k ? 1 : k - hidden;
 }
 
-bool gy_brainmae_ablates(const char *ablate, const char *name) {
-    return ablate && strcmp(ablate, name) == 0;
-}
-
 static gy_status check(gy_ctx *ctx, const void *cfg) {
     const config *c = cfg;
     if (strcmp(c->stage, "class") != 0 && strcmp(c->stage, "rebuild") != 0)
@@ -242,7 +233,7 @@ static gy_t positions(gy_build *b, const char *name) {
     int64_t k = gy_brainmae_segments(c);
     gy_t p = gy_param(b->m, name, GY_S(k, c->width), GY_INIT_NORMAL, 0.02);
     p = gy_add(p, gy_sine_table(b->m, k, c->width));
-    return gy_brainmae_ablates(b->ablate, "position") ? gy_scale(p, 0) : p;
+    return gy_ablates(b->ablate, "position") ? gy_scale(p, 0) : p;
 }
 
 /* Rows index [B, J] of x [B, K, d] -> [B, J, d] */
@@ -282,7 +273,7 @@ static gy_t rebuild(gy_build *b, gy_t x, gy_t seen, gy_t place) {
     /* the head's first layer on [E_i; s_k] is a sum of two products */
     gy_t of_state = gy_reshape(gy_nn_linear(m, "head.state", all, 2 * d), n, k, 1, 2 * d);
     gy_t of_roi = gy_reshape(gy_nn_linear(m, "head.roi", e, 2 * d, .no_bias = true), 1, 1, rois, 2 * d);
-    if (gy_brainmae_ablates(b->ablate, "region")) of_roi = gy_scale(of_roi, 0);
+    if (gy_ablates(b->ablate, "region")) of_roi = gy_scale(of_roi, 0);
     gy_t h = gy_gelu(gy_add(of_state, of_roi)); /* [B, K, N, 2d] */
     return gy_nn_linear(m, "head.out", h, c->segment);
 }

@@ -19,7 +19,6 @@ typedef struct config {
 
 int64_t gy_brainmae_segments(const config *c);
 int64_t gy_brainmae_seen(const config *c); /* segments that are not hidden */
-bool gy_brainmae_ablates(const char *ablate, const char *name);
 
 /* Scans [n, samples, rois], each region standardised within its scan. */
 typedef struct scans {

@@ -236,7 +236,7 @@ gy_status gy_brainmae_claim(gy_job *j, gy_claim *out) {
     double hidden = 0, alone = 0;
     if (c.pretrain_steps < 1 || c.tune_steps < 1)
         return gy_fail(j->ctx, GY_ERR_USAGE, "brainmae: the claim needs steps of both phases");
-    bool from_scratch = gy_brainmae_ablates(j->ablate, "scratch");
+    bool from_scratch = gy_ablates(j->ablate, "scratch");
     gy_status s = arm(j, &c, from_scratch ? 0 : c.pretrain_steps, &trained);
     if (s == GY_OK) s = measure_loss(&trained, &f, &hidden);
     if (s == GY_OK) s = measure_networks(&trained, &f);

@@ -135,7 +135,7 @@ static gy_status recorded(gy_job *j, lab *d) {
 
 gy_status gy_brainmae_open(gy_job *j) {
     config *c = j->cfg;
-    if (gy_brainmae_ablates(j->ablate, "scratch")) c->pretrain_steps = 0;
+    if (gy_ablates(j->ablate, "scratch")) c->pretrain_steps = 0;
     lab *d = j->data = gy_calloc(j->ctx, 1, sizeof *d);
     if (!d) return GY_ERR_NOMEM;
     gy_status s = j->data_path ? recorded(j, d) : generated(j, d);

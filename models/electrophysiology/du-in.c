@@ -18,6 +18,7 @@
  * of the three stages, the first two under "vqvae." and "mae.". */
 #include "du-in.h"
 #include "../blocks/encoder.h"
+#include "../blocks/options.h"
 #include "../blocks/vq.h"
 
 #include <inttypes.h>
@@ -26,10 +27,6 @@
 
 /* ---- configurations ---- */
 
-#define INT(n, lo, hi, help)                                                                                           \
-    { #n, help, GY_OPT_INT, offsetof(config, n), lo, hi }
-#define REAL(n, lo, hi, help)                                                                                          \
-    { #n, help, GY_OPT_REAL, offsetof(config, n), lo, hi }
 static const gy_option options[] = {
     {"stage", "what the inference graph answers: words, codes or mask", GY_OPT_TEXT, offsetof(config, stage), 0, 0},
     INT(channels, 1, 4096, "channels of a window"),
@@ -177,10 +174,6 @@ int64_t gy_duin_width(const config *c) {
     return c->segment / c->stride * c->features;
 }
 
-bool gy_duin_ablates(const char *ablate, const char *name) {
-    return ablate && strcmp(ablate, name) == 0;
-}
-
 static gy_status check(gy_ctx *ctx, const void *cfg) {
     const config *c = cfg;
     if (strcmp(c->stage, "words") != 0 && strcmp(c->stage, "codes") != 0 && strcmp(c->stage, "mask") != 0)
@@ -317,7 +310,7 @@ static gy_t redraw(gy_mod *m, const config *c, gy_t x) {
 /* A window's tokens before the encoder: [B, T, C] -> [B, L, d] */
 static gy_t tokens_of(gy_build *b, gy_t x, gy_t subject) {
     const config *c = b->cfg;
-    if (gy_duin_ablates(b->ablate, "channel-mean")) x = gy_broadcast_to(gy_mean_keep(x, GY_AXES(2)), gy_shape_of(x));
+    if (gy_ablates(b->ablate, "channel-mean")) x = gy_broadcast_to(gy_mean_keep(x, GY_AXES(2)), gy_shape_of(x));
     return gy_tap(b->m, "tokens", tokenizer(b->m, c, subject_layer(b->m, c, "subj_block", x, subject, c->neural)));
 }
 
@@ -429,7 +422,7 @@ static void objective(gy_build *b) {
         b->m = &frozen;
         gy_t code = autoencoder(b, x, subject, false).vq.index; /* i64 [B, L] */
         b->m = m;
-        if (gy_duin_ablates(b->ablate, "codes")) code = gy_roll(code, 0, 1); /* another window's */
+        if (gy_ablates(b->ablate, "codes")) code = gy_roll(code, 0, 1); /* another window's */
         gy_t z = masked_codes(b, x, subject, random_mask(g, n, gy_duin_tokens(c), c->mask));
         loss = gy_cross_entropy(gy_reshape(z, -1, c->codes), gy_reshape(code, -1));
     } else {

@@ -23,7 +23,6 @@ typedef struct config {
 /* Tokens of a window; their width. */
 int64_t gy_duin_tokens(const config *c);
 int64_t gy_duin_width(const config *c);
-bool gy_duin_ablates(const char *ablate, const char *name);
 
 /* What evaluation found, for the report. */
 typedef struct findings {

@@ -325,7 +325,7 @@ gy_status gy_duin_batch(gy_job *j, gy_plan *p, int64_t phase, int64_t step) {
     gy_free(j->ctx, row);
     for (int64_t i = 0; there && i < n * d->channels; i++) there[i] = 1;
     if (at == 0 && phase == 0) return place_codes(j, p, step);
-    if (at == 0 && phase == 2 && c->pretrain && c->mask_steps > 0 && !gy_duin_ablates(j->ablate, "scratch"))
+    if (at == 0 && phase == 2 && c->pretrain && c->mask_steps > 0 && !gy_ablates(j->ablate, "scratch"))
         inherit(j->store);
     return GY_OK;
 }

@@ -25,6 +25,7 @@
 #include "brain-encoder-transformer.h"
 #include "../blocks/detr.h"
 #include "../blocks/dinov2.h"
+#include "../blocks/options.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -33,12 +34,6 @@
 
 /* ---- configurations ---- */
 
-#define INT(n, lo, hi, help)                                                                                           \
-    { #n, help, GY_OPT_INT, offsetof(config, n), lo, hi }
-#define REAL(n, lo, hi, help)                                                                                          \
-    { #n, help, GY_OPT_REAL, offsetof(config, n), lo, hi }
-#define TEXT(n, help)                                                                                                  \
-    { #n, help, GY_OPT_TEXT, offsetof(config, n), 0, 0 }
 static const gy_option options[] = {TEXT(model, "attention, or spatial: a fixed receptive field"),
                                     TEXT(readout, "areas or vertices: what has a query (a receptive field) of its own"),
                                     TEXT(backbone, "none: tokens are given; dinov2: pictures are (ViT-B/14, frozen)"),
@@ -179,7 +174,7 @@ static gy_t gather_content(gy_build *b, const sizes *z, int64_t n, gy_t f, gy_t 
     gy_detr_layer layer = {.heads = c->heads,
                            .inner = c->inner,
                            .dropout = c->dropout,
-                           .positions_only = b->ablate && is(b->ablate, "content")};
+                           .positions_only = gy_ablates(b->ablate, "content")};
     if (gy_detr_positions(gy_graph_ctx(m->g), z->grid, z->grid, z->width, &table) != GY_OK)
         return gy_poison(m->g, GY_HERE, "%s", gy_error(gy_graph_ctx(m->g)));
     gy_t pos = gy_const(m->g, &table); /* [T, d] */
@@ -198,7 +193,7 @@ static gy_t gather_content(gy_build *b, const sizes *z, int64_t n, gy_t f, gy_t 
  * vertex reads the next area's token. */
 static gy_t read_out(gy_build *b, const sizes *z, int h, gy_t t, int64_t *room) {
     const config *c = b->cfg;
-    bool wrong = b->ablate && is(b->ablate, "mask") && !b->m->train;
+    bool wrong = gy_ablates(b->ablate, "mask") && !b->m->train;
     for (int64_t v = 0; v < z->vertices[h]; v++)
         room[v] = is(c->readout, "vertices") ? v : (z->area[h][v] + wrong) % z->areas;
     return gy_grouped_linear(b->m, h ? "rh_embed.0" : "lh_embed.0", t, z->vertices[h], room);

@@ -21,6 +21,7 @@
  * neighbourhood can be guessed from what lies on the way, and the community graph that stands in for citation graphs.
  * Graphs and labels are in city-networks_data.c; what is measured and claimed in city-networks_claim.c. */
 #include "city-networks.h"
+#include "../blocks/options.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -28,12 +29,6 @@
 
 /* ---- configurations ---- */
 
-#define INT(n, lo, hi, help)                                                                                           \
-    { #n, help, GY_OPT_INT, offsetof(config, n), lo, hi }
-#define REAL(n, lo, hi, help)                                                                                          \
-    { #n, help, GY_OPT_REAL, offsetof(config, n), lo, hi }
-#define TEXT(n, help)                                                                                                  \
-    { #n, help, GY_OPT_TEXT, offsetof(config, n), 0, 0 }
 static const gy_option options[] = {TEXT(arch, "sage, gcn, gat, cheb, sgformer or mlp"),
                                     TEXT(network, "generated graph: town or blocks (communities)"),
                                     INT(depth, 1, 64, "layers"),
@@ -226,10 +221,6 @@ static void objective(gy_build *b) {
 gy_t gy_city_network(void *user, gy_mod *m, const gy_gnn_graph *g, gy_t x) {
     const gy_job *j = user;
     return network(m, j->cfg, g, x, ((const lab *)j->data)->data.classes);
-}
-
-bool gy_city_ablates(const gy_job *j, const char *name) {
-    return j->ablate && is(j->ablate, name);
 }
 
 /* ---- training: every step sees the whole graph ---- */

@@ -48,7 +48,6 @@ typedef struct lab {
 
 /* The network as a model of nodes, for gy_total_influence: user is the config. */
 gy_t gy_city_network(void *user, gy_mod *m, const gy_gnn_graph *g, gy_t x);
-bool gy_city_ablates(const gy_job *j, const char *name);
 
 /* ---- city-networks_data.c ---- */
 

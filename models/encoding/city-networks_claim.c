@@ -124,7 +124,7 @@ static gy_status try_depth(const gy_job *j, const char *kind, int64_t depth, dou
     c->depth = depth;
     one.seed = j->seed;
     one.ablate = j->ablate;
-    if (gy_city_ablates(j, "mlp")) snprintf(c->arch, sizeof c->arch, "mlp");
+    if (gy_ablates(j->ablate, "mlp")) snprintf(c->arch, sizeof c->arch, "mlp");
     s = gy_job_open(&one);
     if (s == GY_OK) s = gy_job_train(&one);
     int64_t *class_ = s == GY_OK ? gy_calloc(j->ctx, (size_t)one.batch, sizeof *class_) : NULL;

@@ -274,7 +274,7 @@ gy_status gy_city_open(gy_job *j) {
     gy_status s = j->data_path ? read_folder(j, &r, d) : town ? make_town(j, &r, d) : make_blocks(j, &r, d);
     if (s == GY_OK && !j->data_path) s = split(j->ctx, &r, c, d);
     if (s == GY_OK) s = check_parts(j, d);
-    if (s == GY_OK && gy_city_ablates(j, "rewire")) {
+    if (s == GY_OK && gy_ablates(j->ablate, "rewire")) {
         gy_csr other;
         s = gy_graph_rewire(&r, &d->graph, 20, &other);
         if (s == GY_OK) {

@@ -32,6 +32,7 @@
 #include "onehot-hmm-glm.h"
 #include "../blocks/gumbel.h"
 #include "../blocks/hmm.h"
+#include "../blocks/options.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -40,12 +41,6 @@
 
 /* ---- configurations ---- */
 
-#define INT(n, lo, hi, help)                                                                                           \
-    { #n, help, GY_OPT_INT, offsetof(config, n), lo, hi }
-#define REAL(n, lo, hi, help)                                                                                          \
-    { #n, help, GY_OPT_REAL, offsetof(config, n), lo, hi }
-#define TEXT(n, help)                                                                                                  \
-    { #n, help, GY_OPT_TEXT, offsetof(config, n), 0, 0 }
 static const gy_option options[] = {TEXT(model, "hg (free weights), ghg (Gaussian prior) or ohg (one-hot)"),
                                     TEXT(family, "sigmoid or softplus (rates of counts), or bernoulli (0 or 1)"),
                                     TEXT(prior, "of the one-hot model: categorical or concrete"),
@@ -172,7 +167,7 @@ static gy_status check(gy_ctx *ctx, const void *cfg) {
 /* ---- the emissions ---- */
 
 bool gy_ohg_leaks(const char *ablate) {
-    return ablate && is(ablate, "leak");
+    return gy_ablates(ablate, "leak");
 }
 
 void gy_ohg_kernel(const config *c, double *phi) {
@@ -357,7 +352,7 @@ static void objective(gy_build *b) {
     const config *c = b->cfg;
     gy_mod *m = b->m;
     sizes z = sizes_of(b, b->phase);
-    bool no_prior = b->ablate && is(b->ablate, "prior");
+    bool no_prior = gy_ablates(b->ablate, "prior");
     weights w = make_weights(m, c, &z, b->phase, SAMPLED, no_prior);
     gy_t l = emissions(b, &z, &w); /* [B, T, R, S] */
     (void)transition(m, &z, b->phase);

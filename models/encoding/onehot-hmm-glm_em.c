@@ -117,7 +117,7 @@ static gy_status warm_start(gy_job *j) {
           *theta0 = gy_ohg_state(j, 1, "theta0")->value.data;
     int64_t edges = gy_shape_count(eta->value.shape), pairs = edges / c->states;
     const float *w = (const float *)gy_ohg_state(j, 0, "weight")->value.data + best * edges;
-    bool cold = j->ablate && strcmp(j->ablate, "cold") == 0;
+    bool cold = gy_ablates(j->ablate, "cold");
     memset(theta0, 0, (size_t)(pairs * CLASSES) * sizeof *theta0);
     for (int64_t i = 0; i < edges; i++) {
         double v = cold ? 0 : (double)w[i];

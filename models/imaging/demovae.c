@@ -13,6 +13,7 @@
  * (the code takes them as they come), so their guide's error is in standard deviations. Subjects are in demovae_data.c;
  * evaluation, claim and report in demovae_claim.c. Equations are numbered as in this file. */
 #include "demovae.h"
+#include "../blocks/options.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -21,12 +22,6 @@
 
 /* ---- configurations ---- */
 
-#define INT(n, lo, hi, help)                                                                                           \
-    { #n, help, GY_OPT_INT, offsetof(config, n), lo, hi }
-#define REAL(n, lo, hi, help)                                                                                          \
-    { #n, help, GY_OPT_REAL, offsetof(config, n), lo, hi }
-#define TEXT(n, help)                                                                                                  \
-    { #n, help, GY_OPT_TEXT, offsetof(config, n), 0, 0 }
 static const gy_option options[] = {INT(features, 1, 1 << 22, "length of a connectivity vector"),
                                     INT(latent, 1, 4096, "latents"),
                                     INT(hidden, 1, 1 << 16, "width of the hidden layers"),
@@ -122,10 +117,6 @@ static gy_status check(gy_ctx *ctx, const void *cfg) {
 
 /* ---- the model ---- */
 
-static bool ablates(const gy_build *b, const char *name) {
-    return b->ablate && strcmp(b->ablate, name) == 0;
-}
-
 /* Eq. (1): z = enc(x), without sampling: [B, d] -> [B, latent] */
 static gy_t encode(gy_mod *m, const config *c, gy_t x) {
     gy_t h = gy_relu(gy_nn_linear(m, "enc1", x, c->hidden)); /* [B, hidden] */
@@ -135,7 +126,7 @@ static gy_t encode(gy_mod *m, const config *c, gy_t x) {
 /* Eq. (2): x' = dec(z, demographics): [B, latent], [B, q] -> [B, d] */
 static gy_t decode(gy_build *b, gy_t z, gy_t demo) {
     const config *c = b->cfg;
-    if (ablates(b, "decorrelation")) demo = gy_scale(demo, 0);                        /* the decoder is not told */
+    if (gy_ablates(b->ablate, "decorrelation")) demo = gy_scale(demo, 0);             /* the decoder is not told */
     gy_t h = gy_relu(gy_nn_linear(b->m, "dec1", gy_concat2(-1, z, demo), c->hidden)); /* [B, hidden] */
     return gy_nn_linear(b->m, "dec2", h, c->features);                                /* [B, d] */
 }
@@ -218,12 +209,12 @@ static void objective(gy_build *b) {
     gy_t z = encode(b->m, c, x), rebuilt = rmse(x, decode(b, z, demo));
     gy_t loss = gy_scale(rebuilt, c->rebuild);
     gy_output(rebuilt, "rebuild");
-    if (!ablates(b, "moments")) {
+    if (!gy_ablates(b->ablate, "moments")) {
         gy_t covariance = covariance_loss(z), mean = size_of(gy_mean(z, GY_AXES(0))); /* eq. (3), (4) */
         gy_output(covariance, "covariance");
         loss = gy_add(loss, gy_add(gy_scale(covariance, c->covariance), gy_scale(mean, c->mean)));
     }
-    if (!ablates(b, "decorrelation")) {
+    if (!gy_ablates(b->ablate, "decorrelation")) {
         gy_t correlation = correlation_loss(z, demo);
         gy_output(correlation, "decorrelate");
         loss = gy_add(loss, gy_scale(correlation, c->decorrelate));

@@ -14,6 +14,7 @@
  * (there N(1, 0.02)). The miniature's backbone is one convolution a stage, so that what a pixel sees by convolution
  * alone ends before the marker. Data are in _data.c; evaluation, claim and report in _claim.c. */
 #include "guided-attention-seg.h"
+#include "../blocks/options.h"
 #include "../blocks/resnet.h"
 
 #include <inttypes.h>
@@ -22,12 +23,6 @@
 
 /* ---- configurations ---- */
 
-#define INT(n, lo, hi, help)                                                                                           \
-    { #n, help, GY_OPT_INT, offsetof(config, n), lo, hi }
-#define REAL(n, lo, hi, help)                                                                                          \
-    { #n, help, GY_OPT_REAL, offsetof(config, n), lo, hi }
-#define TEXT(n, help)                                                                                                  \
-    { #n, help, GY_OPT_TEXT, offsetof(config, n), 0, 0 }
 static const gy_option options[] = {INT(size, 32, 1024, "pixels of a side, a multiple of 16"),
                                     INT(classes, 2, MAX_CLASSES, "classes, background included"),
                                     INT(channels, 2, 512, "features of each scale, C"),
@@ -107,7 +102,7 @@ static gy_status check(gy_ctx *ctx, const void *cfg) {
 
 static bool has(const gy_build *b, const char *path) {
     const config *c = b->cfg;
-    return strstr(c->paths, path) && !(b->ablate && strcmp(b->ablate, "global") == 0);
+    return strstr(c->paths, path) && !gy_ablates(b->ablate, "global");
 }
 
 static gy_t conv(gy_mod *m, const char *name, gy_t x, int64_t out, int64_t kernel) {

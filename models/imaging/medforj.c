@@ -15,16 +15,13 @@
  * public checkpoints (torch files, key "model") load by name once unpacked. Not taken over: the official moving average
  * is computed from stored checkpoints afterwards (momentum 0.1 an epoch); here it runs along. */
 #include "medforj.h"
+#include "../blocks/options.h"
 
 #include <inttypes.h>
 #include <string.h>
 
 /* ---- configurations ---- */
 
-#define INT(n, lo, hi, help)                                                                                           \
-    { #n, help, GY_OPT_INT, offsetof(config, n), lo, hi }
-#define REAL(n, lo, hi, help)                                                                                          \
-    { #n, help, GY_OPT_REAL, offsetof(config, n), lo, hi }
 static const gy_option options[] = {
     {"prediction", "what the network predicts: epsilon, sample, velocity, flow", GY_OPT_TEXT,
      offsetof(config, prediction), 0, 0},

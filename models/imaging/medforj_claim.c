@@ -44,7 +44,7 @@ gy_status gy_medforj_draw(gy_job *j, int64_t n, uint64_t seed, float *out) {
     double *x = gy_calloc(j->ctx, (size_t)rows, (size_t)each * sizeof *x);
     gy_status s = view.store && x ? gy_job_compile(&view, rows, NULL, 0, &run) : GY_ERR_NOMEM;
     drawer d = {{run.plan, "volume", "timestep", "prediction", rows * each, 1},
-                j->ablate && strcmp(j->ablate, "division") == 0 && gy_medforj_prediction(c) == GY_PREDICT_FLOW};
+                gy_ablates(j->ablate, "division") && gy_medforj_prediction(c) == GY_PREDICT_FLOW};
     for (int64_t done = 0; s == GY_OK && done < n; done += rows) {
         gy_sampler sampler = {.ctx = j->ctx,
                               .noise = &noise,

@@ -17,6 +17,7 @@
  * (blocks/tissue.h). Brains are in strega_data.c; evaluation, claim and report in strega_claim.c. Equations are
  * numbered as in this file. */
 #include "strega.h"
+#include "../blocks/options.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -25,12 +26,6 @@
 
 /* ---- configurations ---- */
 
-#define INT(n, lo, hi, help)                                                                                           \
-    { #n, help, GY_OPT_INT, offsetof(config, n), lo, hi }
-#define REAL(n, lo, hi, help)                                                                                          \
-    { #n, help, GY_OPT_REAL, offsetof(config, n), lo, hi }
-#define TEXT(n, help)                                                                                                  \
-    { #n, help, GY_OPT_TEXT, offsetof(config, n), 0, 0 }
 static const gy_option options[] = {INT(size, 16, 1024, "pixels of a side, a multiple of 2^levels"),
                                     INT(latent, 1, 65536, "latents"),
                                     TEXT(maps, "features of each level, finest first"),

@@ -88,7 +88,7 @@ static gy_status area(gy_job *j, const test_set *t, double *auc) {
 
 gy_status gy_strega_evaluate(gy_job *j, gy_metrics *out) {
     lab *d = j->data;
-    bool whole = !(j->ablate && strcmp(j->ablate, "post") == 0);
+    bool whole = !gy_ablates(j->ablate, "post");
     for (int k = 0; k < DOMAINS; k++) {
         test_set *t = &d->test[k];
         char name[48];

@@ -17,7 +17,7 @@
 enum { CSF = 1, GREY, WHITE };
 
 static bool on_tissue(const gy_job *j) {
-    return strcmp(((const config *)j->cfg)->input, "tissue") == 0 && !(j->ablate && strcmp(j->ablate, "tissue") == 0);
+    return strcmp(((const config *)j->cfg)->input, "tissue") == 0 && !gy_ablates(j->ablate, "tissue");
 }
 
 /* ---- lesions ---- */

@@ -22,6 +22,7 @@
  * Inferred: prompts of ten tokens in place of English; importance by mean ablation for the trained half. `paper` is
  * GPT-2 medium, for the public weights. */
 #include "circuit-reuse.h"
+#include "../blocks/options.h"
 #include "../blocks/panels.h"
 
 #include <inttypes.h>
@@ -31,10 +32,6 @@
 
 typedef gy_circuit_config config;
 
-#define INT(n, lo, hi, help)                                                                                           \
-    { #n, help, GY_OPT_INT, offsetof(config, n), lo, hi }
-#define REAL(n, lo, hi, help)                                                                                          \
-    { #n, help, GY_OPT_REAL, offsetof(config, n), lo, hi }
 #define SIZE(n, lo, hi, help)                                                                                          \
     { #n, help, GY_OPT_INT, offsetof(config, model.n), lo, hi }
 static const gy_option options[] = {SIZE(layers, 1, 128, "blocks"),

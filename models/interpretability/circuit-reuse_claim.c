@@ -110,7 +110,7 @@ gy_status gy_circuit_claim(gy_job *j, gy_claim *out) {
     gy_job hand = {0}, net = {0}, own = {0};
     planted f = {0};
     gy_circuit_findings *g = gy_calloc(j->ctx, 1, sizeof *g);
-    bool unfrozen = j->ablate && !strcmp(j->ablate, "freeze"), separate = j->ablate && !strcmp(j->ablate, "separate");
+    bool unfrozen = gy_ablates(j->ablate, "freeze"), separate = gy_ablates(j->ablate, "separate");
     gy_status s = g ? gy_job_init(&hand, j->ctx, j->def, "planted", NULL, 0) : GY_ERR_NOMEM;
     hand.seed = j->seed;
     if (s == GY_OK) s = maps(&hand, unfrozen, &f);

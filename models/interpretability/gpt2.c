@@ -32,11 +32,16 @@ static const gy_option options[] = {
     {NULL},
 };
 
-static const config tiny = {.train = {128, 16, 800, 3e-3, 0.05, 0.1, 1024}, .model = {3, 4, 64, 0, 512, 256, 1e-5, 0}};
+static gy_lm family(const void *cfg) {
+    return gy_gpt2_lm(&((const config *)cfg)->model);
+}
+
+static const config tiny = {.train = {128, 16, 800, 3e-3, 0.05, 0.1, 1024, family},
+                            .model = {3, 4, 64, 0, 512, 256, 1e-5, 0}};
 /* A public size as it is; training follows the usual recipe. */
 #define FULL(...)                                                                                                      \
     {                                                                                                                  \
-        .train = {1024, 1, 600000, 6e-4, 0.003, 0.1, 1024}, .model = { __VA_ARGS__ }                                   \
+        .train = {1024, 1, 600000, 6e-4, 0.003, 0.1, 1024, family}, .model = { __VA_ARGS__ }                           \
     }
 static const config small = FULL(GY_GPT2_SMALL), medium = FULL(GY_GPT2_MEDIUM), large = FULL(GY_GPT2_LARGE),
                     xl = FULL(GY_GPT2_XL);
@@ -58,30 +63,6 @@ static gy_status check(gy_ctx *ctx, const void *cfg) {
     return GY_OK;
 }
 
-static gy_lm lm(const void *cfg) {
-    return gy_gpt2_lm(&((const config *)cfg)->model);
-}
-static void build(gy_build *b) {
-    gy_lm l = lm(b->cfg);
-    gy_lm_build(b, &l);
-}
-static void objective(gy_build *b) {
-    gy_lm l = lm(b->cfg);
-    gy_lm_objective(b, &l);
-}
-static gy_status open_text(gy_job *j) {
-    gy_lm l = lm(j->cfg);
-    return gy_lm_open(j, &l);
-}
-static gy_status evaluate(gy_job *j, gy_metrics *out) {
-    gy_lm l = lm(j->cfg);
-    return gy_lm_evaluate(j, &l, out);
-}
-static gy_status artefacts(gy_job *j, const char *dir) {
-    gy_lm l = lm(j->cfg);
-    return gy_lm_artefacts(j, &l, dir);
-}
-
 static const char *const equations[] = {
     "x_0 = wte[token] + wpe[position]",           "x += W_o attention(LN_1(x)) + b_o",
     "x += W_2 gelu(W_1 LN_2(x) + b_1) + b_2",     "logits = LN_f(x) wte^T",
@@ -100,11 +81,11 @@ const gy_model_def gy_model_gpt2 = {.slug = "gpt2",
                                     .weights = gy_gpt2_rules,
                                     .ignorable = gy_gpt2_ignorable,
                                     .check = check,
-                                    .build = build,
-                                    .objective = objective,
-                                    .open = open_text,
+                                    .build = gy_lm_model_build,
+                                    .objective = gy_lm_model_objective,
+                                    .open = gy_lm_model_open,
                                     .close = gy_lm_close,
                                     .batch = gy_lm_batch_feed,
                                     .lr = gy_lm_lr,
-                                    .evaluate = evaluate,
-                                    .artefacts = artefacts};
+                                    .evaluate = gy_lm_model_evaluate,
+                                    .artefacts = gy_lm_model_artefacts};

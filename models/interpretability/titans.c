@@ -20,6 +20,7 @@
  * in `text` and `paper`, none in `tiny`. */
 #include "../blocks/lm_train.h"
 #include "../blocks/memory.h"
+#include "../blocks/options.h"
 #include "../blocks/panels.h"
 
 #include <inttypes.h>
@@ -41,8 +42,6 @@ typedef struct config {
     char join[64];
 } config;
 
-#define INT(n, lo, hi, help)                                                                                           \
-    { #n, help, GY_OPT_INT, offsetof(config, n), lo, hi }
 static const gy_option options[] = {
     GY_LM_TRAIN_OPTIONS(config),
     INT(layers, 1, 1024, "blocks"),
@@ -155,10 +154,6 @@ typedef struct scene { /* what a block is given besides its input */
     gy_rope rope;
 } scene;
 
-static bool is(const scene *s, const char *ablation) {
-    return s->ablate && !strcmp(s->ablate, ablation);
-}
-
 static gy_t linear(gy_mod *m, const char *name, gy_t x, int64_t out) {
     return gy_nn_linear(m, name, x, out, .no_bias = true, .init = {GY_INIT_NORMAL, 0.02});
 }
@@ -170,7 +165,7 @@ static gy_t projected(gy_mod *m, const scene *s, const char *name, gy_t x) {
     char conv[32];
     gy_t y = gy_nn_linear(m, name, x, d, .no_bias = true);
     snprintf(conv, sizeof conv, "%s_conv", name);
-    if (!is(s, "conv"))
+    if (!gy_ablates(s->ablate, "conv"))
         y = gy_nn_conv(m, conv, gy_pad(y, 1, c->conv - 1, 0), d, .kernel = GY_S(c->conv), .groups = d, .no_bias = true);
     return gy_permute(gy_reshape(gy_silu(y), b, t, c->heads, d / c->heads), 0, 2, 1, 3);
 }
@@ -209,7 +204,7 @@ static gy_t memorize(gy_mod *m, const scene *s, gy_memory *mem, gy_t x) {
     gy_memory_gates g = {gate(m, "theta", x, c->heads, 0), gate(m, "eta", x, c->heads, -2),
                          gate(m, "alpha", x, c->heads, -4), c->rate};
     g.theta = gy_tap(m, "theta", g.theta);
-    if (is(s, "theta")) g.theta = gy_add_scalar(gy_scale(g.theta, 0), -1e4);
+    if (gy_ablates(s->ablate, "theta")) g.theta = gy_add_scalar(gy_scale(g.theta, 0), -1e4);
     return merged(gy_memorize(mem, q, k, v, &g, c->chunk));
 }
 
@@ -307,7 +302,7 @@ static gy_t remembered(gy_mod *m, const scene *s, gy_t x) {
 /* Attention and memory of one block. */
 static gy_t mixer(gy_mod *m, const scene *s, gy_t x) {
     const char *join = s->c->join;
-    if (is(s, "memory")) return attend(m, s, x, GY_NONE, 0);
+    if (gy_ablates(s->ablate, "memory")) return attend(m, s, x, GY_NONE, 0);
     if (!strcmp(join, "mac")) return mac(m, s, x);
     if (!strcmp(join, "mal")) return attend(m, s, remembered(m, s, x), GY_NONE, 0); /* eq. (29) to (31) */
     gy_t y = attend(m, s, x, GY_NONE, 0), z = remembered(m, s, x);
@@ -452,7 +447,7 @@ static gy_status measure(gy_job *j, int64_t gap, findings *f) {
     if (!g) return GY_ERR_NOMEM;
     gy_mod m = gy_mod_make(g, j->store, j->seed, false);
     m.hooks = &watch;
-    m.n_hooks = is(&s, "memory") ? 0 : 1;
+    m.n_hooks = gy_ablates(s.ablate, "memory") ? 0 : 1;
     gy_lm_build(&(gy_build){.m = &m, .cfg = &c, .batch = ROWS, .ablate = j->ablate}, &l);
     gy_plan *p = gy_compile(g, (gy_plan_args){0});
     int64_t *target = gy_calloc(j->ctx, (size_t)(ROWS * t), sizeof *target);
@@ -506,7 +501,7 @@ static gy_status panels(gy_job *j, void *report) {
                       .n = ROWS * ROUNDS,
                       .n_of = "held-out sequences",
                       .chance = NAN};
-    if (!recall(j) || (j->ablate && !strcmp(j->ablate, "memory"))) return GY_OK;
+    if (!recall(j) || gy_ablates(j->ablate, "memory")) return GY_OK;
     gy_report_plan(report, "theta", "which tokens are written into the memory, and how strongly");
     gy_status s = measure(j, c->gap, &f);
     if (s == GY_OK)

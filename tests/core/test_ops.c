@@ -35,7 +35,7 @@ static gy_op_id op_of(void **state, gy_ctx **ctx) {
 static void is_complete(void **state) {
     gy_ctx *ctx;
     const gy_op *op = &gy_ops[op_of(state, &ctx)];
-    if (op->flags & GY_F_LEAF || op->id == GY_OP_chain || op->id == GY_OP_packed_linear) return;
+    if (op->flags & GY_F_LEAF || op->id == GY_OP_chain) return;
     if (!op->impl->cases || ops_case_count(ctx, op->id) < 1) fail_msg("%s has no cases", op->name);
     if (!op->impl->vjp && !op->impl->expand && !op->impl->nodiff)
         fail_msg("%s has neither a gradient nor a reason for having none", op->name);

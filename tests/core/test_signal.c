@@ -4,6 +4,7 @@
 #include "core/linalg/signal.h"
 
 #include <math.h>
+#include <string.h>
 
 static const double PI = 3.14159265358979323846;
 
@@ -115,6 +116,15 @@ static void resampling_keeps_sines_and_drops_what_cannot_be_kept(void **state) {
     for (int t = 0; t < 256; t++) assert_close(y[t], -2, 1e-12);
 }
 
+/* At 128 Hz. */
+static void spectrum(gy_ctx *ctx, const double *x, int64_t n, int64_t piece, double *p) {
+    gy_welch w;
+    assert_ok(ctx, gy_welch_new(ctx, piece, 128, &w));
+    memset(p, 0, (size_t)(piece / 2 + 1) * sizeof *p);
+    gy_welch_add(&w, x, n, 1, p);
+    gy_welch_free(&w);
+}
+
 static void spectra_are_scipys_and_hold_a_sines_power(void **state) { /* welch(x, 128, nperseg=32 and 15) */
     static const int at32[] = {0, 1, 3, 9, 16}, at15[] = {0, 1, 3, 7};
     static const double p32[] = {0.0142144475512, 0.0734797343529, 0.00286517367181, 0.0178921401125,
@@ -123,14 +133,50 @@ static void spectra_are_scipys_and_hold_a_sines_power(void **state) { /* welch(x
     gy_ctx *ctx = *state;
     double x[1280], p[129];
     wave(x);
-    assert_ok(ctx, gy_welch(ctx, x, 64, 128, 32, p));
+    spectrum(ctx, x, 64, 32, p);
     for (int k = 0; k < 5; k++) assert_true(fabs(p[at32[k]] - p32[k]) < 1e-10);
-    assert_ok(ctx, gy_welch(ctx, x, 64, 128, 15, p));
+    spectrum(ctx, x, 64, 15, p);
     for (int k = 0; k < 4; k++) assert_true(fabs(p[at15[k]] - p15[k]) < 1e-10);
     for (int t = 0; t < 1280; t++) x[t] = 2 * sin(2 * PI * 10 * t / 128);
-    assert_ok(ctx, gy_welch(ctx, x, 1280, 128, 256, p));
-    assert_close(gy_band_power(p, 256, 128, 8, 13), 2, 1e-6);
-    assert_true(gy_band_power(p, 256, 128, 20, 40) < 1e-9);
+    const gy_welch w = {.piece = 256, .rate = 128};
+    spectrum(ctx, x, 1280, 256, p);
+    assert_close(gy_band_power(&w, p, 8, 13), 2, 1e-6); /* half the squared height */
+    assert_true(gy_band_power(&w, p, 20, 40) < 1e-9);
+    assert_close(gy_bins_power(&w, p, 8, 13), 2, 1e-6);
+    assert_close(gy_bins_power(&w, p, 8, 10) + gy_bins_power(&w, p, 10, 13), 2, 1e-6); /* no bin counts twice */
+    assert_true(gy_bins_power(&w, p, 0, 8) < 1e-9);
+}
+
+static void spectra_add_up_and_step_over_other_channels(void **state) {
+    gy_ctx *ctx = *state;
+    gy_welch w;
+    double x[128], p[33] = {0}, q[33];
+    wave(x);
+    spectrum(ctx, x, 64, 64, q);
+    for (int t = 63; t >= 0; t--) x[2 * t] = x[t], x[2 * t + 1] = 1e6;
+    assert_ok(ctx, gy_welch_new(ctx, 64, 128, &w));
+    gy_welch_add(&w, x, 64, 2, p);
+    gy_welch_add(&w, x, 64, 2, p);
+    for (int k = 0; k < 33; k++) assert_close(p[k], 2 * q[k], 1e-12);
+    gy_welch_free(&w);
+}
+
+static void band_noise_stays_in_its_band(void **state) {
+    gy_ctx *ctx = *state;
+    gy_rfft_plan *fft;
+    double x[256], p[129], square = 0;
+    double complex bins[129], work[1024];
+    gy_rng r;
+    gy_rng_init(&r, 1, "noise");
+    assert_ok(ctx, gy_rfft_new(ctx, 256, &fft));
+    assert_true(gy_rfft_work(fft) <= 1024);
+    gy_band_noise(fft, 256, 20, 40, 0, &r, x, bins, work);
+    for (int i = 0; i < 256; i++) square += x[i] * x[i] / 256;
+    assert_close(square, 1, 1e-12);
+    const gy_welch w = {.piece = 256, .rate = 128};
+    spectrum(ctx, x, 256, 256, p); /* at 128 Hz: all frequencies are halved */
+    assert_true(gy_bins_power(&w, p, 9.5, 21) > 0.999 * gy_bins_power(&w, p, 0, 65));
+    gy_rfft_free(ctx, fft);
 }
 
 static void references_and_scaling(void **state) {
@@ -156,7 +202,9 @@ static void impossible_requests_are_refused(void **state) {
     assert_message(ctx, gy_butterworth(ctx, GY_HIGH_PASS, 2, NAN, 0, 128, &f), "half the rate");
     assert_message(ctx, gy_notch(ctx, 70, 30, 128, &f), "notch");
     assert_message(ctx, gy_fir(ctx, 0, 20, 128, 4, p), "taps");
-    assert_message(ctx, gy_welch(ctx, x, 8, 128, 9, p), "pieces");
+    gy_welch w;
+    assert_message(ctx, gy_welch_new(ctx, 1, 128, &w), "pieces");
+    assert_message(ctx, gy_welch_new(ctx, 8, 0, &w), "pieces");
     assert_message(ctx, gy_resample(ctx, x, 8, 0, 128, p), "resampling");
     assert_ok(ctx, gy_butterworth(ctx, GY_LOW_PASS, 2, 10, 0, 128, &f));
     assert_message(ctx, gy_filter_both_ways(ctx, &f, x, 1, 1), "2 samples");
@@ -171,6 +219,8 @@ int main(void) {
         TEST(symmetric_filters_are_scipys),
         TEST(resampling_keeps_sines_and_drops_what_cannot_be_kept),
         TEST(spectra_are_scipys_and_hold_a_sines_power),
+        TEST(spectra_add_up_and_step_over_other_channels),
+        TEST(band_noise_stays_in_its_band),
         TEST(references_and_scaling),
         TEST(impossible_requests_are_refused),
     };

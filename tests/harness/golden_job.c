@@ -81,21 +81,3 @@ void golden_adam_gradients(gy_ctx *ctx, const gy_safetensors *file, gy_store *st
         }
     assert_true(top > 0);
 }
-
-void copy_store(gy_store *to, const gy_store *from) {
-    for (int64_t i = 0; i < gy_store_count(from); i++) {
-        const gy_state *s = gy_store_at(from, i);
-        gy_state *t = gy_state_get(to, s->name, s->kind, s->value.dtype, s->value.shape, (gy_init){0}, 0);
-        assert_non_null(t);
-        memcpy(t->value.data, s->value.data, gy_tensor_bytes(&s->value));
-    }
-}
-
-void assert_same_store(const gy_store *a, const gy_store *b) {
-    assert_int_equal(gy_store_count(a), gy_store_count(b));
-    for (int64_t i = 0; i < gy_store_count(a); i++) {
-        const gy_state *s = gy_store_at(a, i), *t = gy_state_find(b, s->name);
-        if (!t) fail_msg("no state '%s'", s->name);
-        assert_memory_equal(t->value.data, s->value.data, gy_tensor_bytes(&s->value));
-    }
-}

@@ -20,9 +20,4 @@ void golden_same(gy_ctx *ctx, const gy_safetensors *file, const char *key, const
  * Gradients below a hundredth of the largest are compared on that scale. */
 void golden_adam_gradients(gy_ctx *ctx, const gy_safetensors *file, gy_store *store, double beta1, double tolerance);
 
-/* A checkpoint's worth of states from one job's store into another's. */
-void copy_store(gy_store *to, const gy_store *from);
-/* The same names, kinds and bytes. */
-void assert_same_store(const gy_store *a, const gy_store *b);
-
 #endif

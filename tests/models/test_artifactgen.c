@@ -1,11 +1,11 @@
 /* artifactgen: sizes, values and second derivatives against PyTorch and against differences, training in two parts, a
- * folder of windows, bad input; and the spectra of models/blocks/signal. */
+ * folder of windows, bad input. */
 #include "../harness/golden_model.h"
+#include "../harness/jobs.h"
 
 #include "core/gyrus.h"
 #include "io/files.h"
 #include "io/formats/npy.h"
-#include "models/blocks/signal.h"
 #include "models/electrophysiology/artifactgen.h"
 
 #include <math.h>
@@ -17,22 +17,10 @@ static const char *const small[] = {"length=96",  "gan_length=96", "width=4",   
                                     "windows=40", "tests=20",      "samples=5", "sampling=2",  "steps=4",  NULL};
 
 static void start(gy_ctx *ctx, gy_job *j, const char *const *settings) {
-    int64_t n = 0;
-    while (settings[n]) n++;
-    assert_ok(ctx, gy_job_init(j, ctx, gy_model_find("artifactgen"), "tiny", settings, n));
-    j->seed = 3;
+    make_job(ctx, j, "artifactgen", 3, settings);
 }
 
 /* ---- sizes ---- */
-
-static int64_t parameters_of(const gy_store *s, const char *prefix) {
-    int64_t n = 0;
-    for (int64_t i = 0; i < gy_store_count(s); i++) {
-        const gy_state *p = gy_store_at(s, i);
-        if (p->kind == GY_PARAM && strncmp(p->name, prefix, strlen(prefix)) == 0) n += gy_shape_count(p->value.shape);
-    }
-    return n;
-}
 
 static void paper_configuration_has_the_papers_sizes(void **state) {
     gy_ctx *ctx = *state;
@@ -197,47 +185,6 @@ static void penalty_of_a_linear_critic_is_known(void **state) {
     gy_graph_free(g);
 }
 
-/* ---- spectra ---- */
-
-static void welch_finds_the_power_of_a_sine(void **state) {
-    gy_ctx *ctx = *state;
-    gy_welch w;
-    float x[512];
-    double psd[65] = {0};
-    for (int i = 0; i < 512; i++) x[i] = (float)(5 + 3 * sin(6.283185307179586 * 16 * i / 128.0));
-    assert_ok(ctx, gy_welch_new(ctx, 128, 128, &w));
-    gy_welch_add(&w, x, 512, 1, psd);
-    assert_close(gy_welch_band(&w, psd, 13, 20), 4.5, 1e-4); /* half the squared height */
-    assert_true(gy_welch_band(&w, psd, 30, 64) < 1e-6 && gy_welch_band(&w, psd, 0, 8) < 1e-6);
-    gy_welch_free(&w);
-    assert_message(ctx, gy_welch_new(ctx, 1, 128, &w), "welch");
-}
-
-static void band_noise_stays_in_its_band(void **state) {
-    gy_ctx *ctx = *state;
-    gy_rfft_plan *fft;
-    gy_welch w;
-    double out[256], psd[129] = {0}, square = 0;
-    double complex bins[129], work[1024];
-    float x[256];
-    gy_rng r;
-    gy_rng_init(&r, 1, "noise");
-    assert_ok(ctx, gy_rfft_new(ctx, 256, &fft));
-    assert_true(gy_rfft_work(fft) <= 1024);
-    gy_band_noise(fft, 256, 20, 40, 0, &r, out, bins, work);
-    for (int i = 0; i < 256; i++) {
-        x[i] = (float)out[i];
-        square += out[i] * out[i] / 256;
-    }
-    assert_close(square, 1, 1e-12);
-    assert_ok(ctx, gy_welch_new(ctx, 256, 256, &w));
-    gy_welch_add(&w, x, 256, 1, psd);
-    double inside = gy_welch_band(&w, psd, 19, 42), all = gy_welch_band(&w, psd, 0, 129);
-    assert_true(inside > 0.999 * all);
-    gy_welch_free(&w);
-    gy_rfft_free(ctx, fft);
-}
-
 /* ---- training ---- */
 
 static bool stop_at_two(void *user, const gy_job *j, const gy_metrics *logged) {
@@ -390,8 +337,6 @@ int main(void) {
         TEST(the_unet_is_pytorchs),
         TEST(penalty_gradient_is_that_of_differences),
         TEST(penalty_of_a_linear_critic_is_known),
-        TEST(welch_finds_the_power_of_a_sine),
-        TEST(band_noise_stays_in_its_band),
         TEST(training_in_two_parts_gives_the_same_bits),
         TEST(evaluation_leaves_training_alone_and_samples_are_pictures),
         TEST(averaged_store_holds_the_averages),

@@ -1,6 +1,7 @@
 /* brain-encoder-transformer: the decoder against torch, DINOv2 against transformers, sizes, learning, resuming, folders
  * of arrays, bad options. */
 #include "../harness/golden_model.h"
+#include "../harness/jobs.h"
 
 #include "core/op.h"
 #include "core/rng.h"
@@ -16,14 +17,6 @@
 
 static const gy_model_def *def(void) {
     return gy_model_find("brain-encoder-transformer");
-}
-
-static void start(gy_ctx *ctx, gy_job *j, uint64_t seed, const char *const *settings) {
-    int64_t n = 0;
-    while (settings[n]) n++;
-    assert_ok(ctx, gy_job_init(j, ctx, def(), "tiny", settings, n));
-    j->seed = seed;
-    assert_ok(ctx, gy_job_open(j));
 }
 
 static const char *const small[] = {"grid=4",  "width=8",  "heads=2", "inner=12", "areas=3",     "left=12", "batch=8",
@@ -53,7 +46,7 @@ static void decoder_and_readout_match_torch(void **state) {
     gy_ctx *ctx = *state;
     gy_job j;
     golden_model t;
-    start(ctx, &j, 1, settings);
+    start_job(ctx, &j, "brain-encoder-transformer", 1, settings);
     golden_open(&t, ctx, "brain_encoder");
     gy_tensor areas = golden_tensor(&t, "areas"), want = golden_tensor(&t, "positions"), have;
     memcpy(((lab *)j.data)->data.area, areas.data, gy_tensor_bytes(&areas)); /* mixed, as in the file */
@@ -170,7 +163,7 @@ static void routing_finds_the_objects_and_one_query_cannot_serve_a_map(void **st
     gy_ctx *ctx = *state;
     gy_job j;
     gy_metrics m = {0};
-    start(ctx, &j, 2, settings);
+    start_job(ctx, &j, "brain-encoder-transformer", 2, settings);
     assert_ok(ctx, gy_job_train(&j));
     assert_ok(ctx, def()->evaluate(&j, &m));
     double category = gy_metric_get(&m, "explained_variance.area0"),
@@ -182,31 +175,8 @@ static void routing_finds_the_objects_and_one_query_cannot_serve_a_map(void **st
 }
 
 static void resumed_run_is_bit_identical(void **state) {
-    gy_ctx *ctx = *state;
-    gy_job whole, part[2];
-    start(ctx, &whole, 5, small);
-    assert_ok(ctx, gy_job_train(&whole));
-    for (int k = 0; k < 2; k++) {
-        start(ctx, &part[k], 5, small);
-        part[k].steps = k ? 6 : 4;
-        for (int64_t i = 0; k && i < gy_store_count(part[0].store); i++) {
-            const gy_state *s = gy_store_at(part[0].store, i);
-            gy_state *t =
-                gy_state_get(part[k].store, s->name, s->kind, s->value.dtype, s->value.shape, (gy_init){0}, 0);
-            assert_non_null(t);
-            memcpy(t->value.data, s->value.data, gy_tensor_bytes(&s->value));
-        }
-        part[k].step = k ? 4 : 0;
-        assert_ok(ctx, gy_job_train(&part[k]));
-    }
-    for (int64_t i = 0; i < gy_store_count(whole.store); i++) {
-        const gy_state *s = gy_store_at(whole.store, i);
-        assert_memory_equal(gy_state_find(part[1].store, s->name)->value.data, s->value.data,
-                            gy_tensor_bytes(&s->value));
-    }
-    gy_job_free(&part[0]);
-    gy_job_free(&part[1]);
-    gy_job_free(&whole);
+    static const int64_t stops[] = {4, 6};
+    assert_resume_is_bit_identical(*state, "brain-encoder-transformer", small, 2, stops);
 }
 
 static void every_model_and_readout_trains(void **state) {
@@ -220,7 +190,7 @@ static void every_model_and_readout_trains(void **state) {
                                   "valid=4", "test=8",  kinds[k][0], kinds[k][1], NULL};
         gy_job j;
         gy_metrics m = {0};
-        start(ctx, &j, 3, settings);
+        start_job(ctx, &j, "brain-encoder-transformer", 3, settings);
         assert_ok(ctx, gy_job_train(&j));
         assert_ok(ctx, def()->evaluate(&j, &m));
         assert_true(isfinite(gy_metric_get(&m, "mean")));

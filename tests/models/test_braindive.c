@@ -1,6 +1,6 @@
 /* braindive: sizes, the gradient that steers against differences, what an ablation leaves out, what each region
  * prefers, fitting, bad input. */
-#include "../harness/harness.h"
+#include "../harness/jobs.h"
 
 #include "core/gyrus.h"
 #include "models/decoding/braindive.h"
@@ -12,21 +12,9 @@ static const char *const small[] = {"voxels=6",   "batch=8",   "steps=30", "head
                                     "sampling=3", "samples=4", NULL};
 
 static void start(gy_ctx *ctx, gy_job *j, const char *ablate, const char *const *settings) {
-    int64_t n = 0;
-    while (settings[n]) n++;
-    assert_ok(ctx, gy_job_init(j, ctx, gy_model_find("braindive"), "tiny", settings, n));
-    j->seed = 2;
+    make_job(ctx, j, "braindive", 2, settings);
     j->ablate = ablate;
     assert_ok(ctx, gy_job_open(j));
-}
-
-static int64_t parameters_of(const gy_store *s, const char *prefix) {
-    int64_t n = 0;
-    for (int64_t i = 0; i < gy_store_count(s); i++) {
-        const gy_state *p = gy_store_at(s, i);
-        if (p->kind == GY_PARAM && strncmp(p->name, prefix, strlen(prefix)) == 0) n += gy_shape_count(p->value.shape);
-    }
-    return n;
 }
 
 static void paper_configuration_has_the_public_nets_sizes(void **state) {

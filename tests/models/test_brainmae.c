@@ -1,20 +1,11 @@
 /* brainmae: its sizes, its values against PyTorch, masks, the generator's fairness, resuming, refusals. */
-#include "../harness/harness.h"
+#include "../harness/jobs.h"
 
-#include "core/gyrus.h"
 #include "io/formats/safetensors.h"
 #include "models/electrophysiology/brainmae.h"
 
 #include <math.h>
 #include <stdio.h>
-
-static void start(gy_ctx *ctx, gy_job *j, uint64_t seed, const char *const *settings) {
-    int64_t n = 0;
-    while (settings[n]) n++;
-    assert_ok(ctx, gy_job_init(j, ctx, gy_model_find("brainmae"), "tiny", settings, n));
-    j->seed = seed;
-    assert_ok(ctx, gy_job_open(j));
-}
 
 static const char *const small[] = {"rois=8",  "samples=32", "segment=4", "width=8",          "roi_width=8",
                                     "heads=2", "batch=4",    "scans=20",  "pretrain_steps=3", "tune_steps=3",
@@ -136,7 +127,7 @@ static void masks_hide_the_share_and_places_point_back(void **state) {
     gy_ctx *ctx = *state;
     gy_job j;
     gy_rng r;
-    start(ctx, &j, 1, small);
+    start_job(ctx, &j, "brainmae", 1, small);
     const config *c = j.cfg;
     int64_t k = gy_brainmae_segments(c), n = gy_brainmae_seen(c), seen[64 * 8], place[64 * 8], shown[8] = {0};
     float mask[64 * 8];
@@ -164,7 +155,7 @@ static void masks_hide_the_share_and_places_point_back(void **state) {
 static void scans_are_standardised_and_networks_have_equal_sizes(void **state) {
     gy_ctx *ctx = *state;
     gy_job j;
-    start(ctx, &j, 2, small);
+    start_job(ctx, &j, "brainmae", 2, small);
     const lab *d = j.data;
     int64_t size[NETWORKS] = {0};
     for (int64_t i = 0; i < 8; i++) size[d->network[i]]++;
@@ -184,34 +175,8 @@ static void scans_are_standardised_and_networks_have_equal_sizes(void **state) {
 /* ---- training ---- */
 
 static void resumed_run_is_bit_identical(void **state) {
-    static const int64_t until[] = {2, 3, 4, 6};
-    gy_ctx *ctx = *state;
-    gy_job whole, part[4];
-    start(ctx, &whole, 5, small);
-    assert_int_equal(whole.steps, 6);
-    assert_ok(ctx, gy_job_train(&whole));
-    for (int k = 0; k < 4; k++) {
-        start(ctx, &part[k], 5, small);
-        part[k].steps = until[k];
-        if (k > 0) {
-            part[k].step = part[k - 1].step;
-            for (int64_t i = 0; i < gy_store_count(part[k - 1].store); i++) {
-                const gy_state *s = gy_store_at(part[k - 1].store, i);
-                gy_state *t =
-                    gy_state_get(part[k].store, s->name, s->kind, s->value.dtype, s->value.shape, (gy_init){0}, 0);
-                assert_non_null(t);
-                memcpy(t->value.data, s->value.data, gy_tensor_bytes(&s->value));
-            }
-        }
-        assert_ok(ctx, gy_job_train(&part[k]));
-    }
-    for (int64_t i = 0; i < gy_store_count(whole.store); i++) {
-        const gy_state *a = gy_store_at(whole.store, i), *b = gy_state_find(part[3].store, a->name);
-        assert_non_null(b);
-        assert_memory_equal(a->value.data, b->value.data, gy_tensor_bytes(&a->value));
-    }
-    for (int k = 0; k < 4; k++) gy_job_free(&part[k]);
-    gy_job_free(&whole);
+    static const int64_t stops[] = {2, 3, 4, 6};
+    assert_resume_is_bit_identical(*state, "brainmae", small, 4, stops);
 }
 
 static void pretraining_draws_better_and_scratch_skips_it(void **state) {
@@ -220,7 +185,7 @@ static void pretraining_draws_better_and_scratch_skips_it(void **state) {
     gy_ctx *ctx = *state;
     gy_job j;
     gy_metrics before = {0}, after = {0};
-    start(ctx, &j, 6, few);
+    start_job(ctx, &j, "brainmae", 6, few);
     assert_ok(ctx, j.def->evaluate(&j, &before));
     assert_ok(ctx, gy_job_train(&j));
     assert_ok(ctx, j.def->evaluate(&j, &after));

@@ -1,8 +1,7 @@
 /* city-networks: networks and influence against torch_geometric, sizes, learning, resuming, folders of arrays, bad
  * options. */
-#include "../harness/harness.h"
+#include "../harness/jobs.h"
 
-#include "core/gyrus.h"
 #include "core/op.h"
 #include "io/formats/npy.h"
 #include "io/formats/safetensors.h"
@@ -16,14 +15,6 @@
 
 static const gy_model_def *def(void) {
     return gy_model_find("city-networks");
-}
-
-static void start(gy_ctx *ctx, gy_job *j, uint64_t seed, const char *const *settings) {
-    int64_t n = 0;
-    while (settings[n]) n++;
-    assert_ok(ctx, gy_job_init(j, ctx, def(), "tiny", settings, n));
-    j->seed = seed;
-    assert_ok(ctx, gy_job_open(j));
 }
 
 static const char *const small[] = {"side=10", "depth=2", "width=8", "label_hops=2", "steps=8", NULL};
@@ -82,7 +73,7 @@ static void check_network(gy_ctx *ctx, const gy_safetensors *f, const char *name
     const char *settings[] = {"side=10", "width=5", "label_hops=2", depth, "project=0", setting, NULL};
     gy_job j;
     snprintf(setting, sizeof setting, "arch=%s", name);
-    start(ctx, &j, 1, settings);
+    start_job(ctx, &j, "city-networks", 1, settings);
     ((lab *)j.data)->data.classes = 3; /* of the file's graph, not of the town that is open */
     gy_tensor x = tensor(ctx, f, "test/x%s", ""), indptr = tensor(ctx, f, "test/indptr%s", ""),
               indices = tensor(ctx, f, "test/indices%s", "");
@@ -203,7 +194,7 @@ static void training_lowers_the_loss_and_nothing_comes_from_beyond_the_depth(voi
     gy_job j;
     losses l;
     gy_metrics m = {0};
-    start(ctx, &j, 2, settings);
+    start_job(ctx, &j, "city-networks", 2, settings);
     j.sink.step = note;
     j.sink.user = &l;
     assert_ok(ctx, gy_job_train(&j));
@@ -220,39 +211,16 @@ static void training_lowers_the_loss_and_nothing_comes_from_beyond_the_depth(voi
 static void resumed_run_is_bit_identical(void **state) {
     static const char *const settings[] = {"side=10",     "depth=2", "width=8",       "label_hops=2",
                                            "dropout=0.2", "steps=8", "arch=sgformer", NULL};
-    gy_ctx *ctx = *state;
-    gy_job whole, part[2];
-    start(ctx, &whole, 5, settings);
-    assert_ok(ctx, gy_job_train(&whole));
-    for (int k = 0; k < 2; k++) {
-        start(ctx, &part[k], 5, settings);
-        part[k].steps = k ? 8 : 3;
-        for (int64_t i = 0; k && i < gy_store_count(part[0].store); i++) {
-            const gy_state *s = gy_store_at(part[0].store, i);
-            gy_state *t =
-                gy_state_get(part[k].store, s->name, s->kind, s->value.dtype, s->value.shape, (gy_init){0}, 0);
-            assert_non_null(t);
-            memcpy(t->value.data, s->value.data, gy_tensor_bytes(&s->value));
-        }
-        part[k].step = k ? 3 : 0;
-        assert_ok(ctx, gy_job_train(&part[k]));
-    }
-    for (int64_t i = 0; i < gy_store_count(whole.store); i++) {
-        const gy_state *s = gy_store_at(whole.store, i);
-        assert_memory_equal(gy_state_find(part[1].store, s->name)->value.data, s->value.data,
-                            gy_tensor_bytes(&s->value));
-    }
-    gy_job_free(&part[0]);
-    gy_job_free(&part[1]);
-    gy_job_free(&whole);
+    static const int64_t stops[] = {3, 8};
+    assert_resume_is_bit_identical(*state, "city-networks", settings, 2, stops);
 }
 
 static void towns_of_the_same_seed_are_the_same(void **state) {
     gy_ctx *ctx = *state;
     gy_job a, b, c;
-    start(ctx, &a, 5, small);
-    start(ctx, &b, 5, small);
-    start(ctx, &c, 6, small);
+    start_job(ctx, &a, "city-networks", 5, small);
+    start_job(ctx, &b, "city-networks", 5, small);
+    start_job(ctx, &c, "city-networks", 6, small);
     assert_true(a.data_hash == b.data_hash && a.data_hash != c.data_hash);
     const city *d = &((const lab *)a.data)->data;
     int64_t count[5] = {0};

@@ -1,6 +1,7 @@
 /* demovae: its sizes, its losses, gradients and guides against PyTorch and scikit-learn, generating, resuming, real
  * subjects, bad input. */
 #include "../harness/golden_job.h"
+#include "../harness/jobs.h"
 
 #include "io/files.h"
 #include "io/formats/npy.h"
@@ -10,13 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-static void make(gy_ctx *ctx, gy_job *j, uint64_t seed, const char *const *settings) {
-    int64_t n = 0;
-    while (settings[n]) n++;
-    assert_ok(ctx, gy_job_init(j, ctx, gy_model_find("demovae"), "tiny", settings, n));
-    j->seed = seed;
-}
 
 /* ---- sizes ---- */
 
@@ -43,7 +37,7 @@ static void values_and_gradients_match_pytorch(void **state) {
     gy_job j;
     gy_compiled run, step;
     gy_safetensors file;
-    make(ctx, &j, 1, settings);
+    make_job(ctx, &j, "demovae", 1, settings);
     j.batch = 40;
     golden_file(ctx, "demovae", &file);
     assert_ok(ctx, gy_job_compile_phase(&j, 0, false, &step));
@@ -73,7 +67,7 @@ static void guides_match_scikit_learn(void **state) {
     gy_safetensors file;
     gy_tensor x, demo;
     float weight[30 * 3], bias[3];
-    make(ctx, &j, 1, (const char *const[]){"features=30", NULL});
+    make_job(ctx, &j, "demovae", 1, (const char *const[]){"features=30", NULL});
     golden_file(ctx, "demovae", &file);
     assert_ok(ctx, gy_safetensors_get(&file, "in.x", &x));
     assert_ok(ctx, gy_safetensors_get(&file, "in.demographics", &demo));
@@ -125,26 +119,8 @@ static void guide_loss_matches_pytorch_with_its_running_sum(void **state) {
 static const char *const small[] = {"features=45", "hidden=24", "latent=4", "train=120", "tests=60", "steps=300", NULL};
 
 static void resumed_run_is_bit_identical(void **state) {
-    gy_ctx *ctx = *state;
-    gy_job whole, first, second;
-    make(ctx, &whole, 5, small);
-    assert_ok(ctx, gy_job_open(&whole));
-    whole.steps = 8;
-    assert_ok(ctx, gy_job_train(&whole));
-    make(ctx, &first, 5, small);
-    assert_ok(ctx, gy_job_open(&first));
-    first.steps = 3;
-    assert_ok(ctx, gy_job_train(&first));
-    make(ctx, &second, 5, small);
-    assert_ok(ctx, gy_job_open(&second));
-    copy_store(second.store, first.store);
-    second.step = 3;
-    second.steps = 8;
-    assert_ok(ctx, gy_job_train(&second));
-    assert_same_store(whole.store, second.store);
-    gy_job_free(&whole);
-    gy_job_free(&first);
-    gy_job_free(&second);
+    static const int64_t stops[] = {3, 8};
+    assert_resume_is_bit_identical(*state, "demovae", small, 2, stops);
 }
 
 static void latents_lose_age_and_groups_are_generated(void **state) {
@@ -152,7 +128,7 @@ static void latents_lose_age_and_groups_are_generated(void **state) {
     gy_job j;
     gy_metrics m = {0};
     gy_tensor pictures;
-    make(ctx, &j, 2, small);
+    make_job(ctx, &j, "demovae", 2, small);
     assert_ok(ctx, gy_job_open(&j));
     assert_ok(ctx, gy_job_train(&j));
     assert_ok(ctx, j.def->evaluate(&j, &m));
@@ -212,7 +188,7 @@ static void a_folder_of_subjects_is_read(void **state) {
     gy_metrics m = {0};
     assert_non_null(mkdtemp(dir));
     write_subjects(ctx, dir, 60, NULL);
-    make(ctx, &j, 1, settings);
+    make_job(ctx, &j, "demovae", 1, settings);
     j.data_path = dir;
     assert_ok(ctx, gy_job_open(&j));
     const lab *d = j.data;
@@ -233,7 +209,7 @@ static void a_folder_of_subjects_is_read(void **state) {
 
 static void refuse(gy_ctx *ctx, const char *path, const char *setting, const char *message) {
     gy_job j;
-    make(ctx, &j, 2, (const char *const[]){setting, NULL});
+    make_job(ctx, &j, "demovae", 2, (const char *const[]){setting, NULL});
     j.data_path = path;
     assert_message(ctx, gy_job_open(&j), message);
     gy_error_clear(ctx);

@@ -1,19 +1,10 @@
 /* du-in: its sizes, its values against PyTorch, how one stage begins from another, resuming, bad options and files. */
-#include "../harness/harness.h"
+#include "../harness/jobs.h"
 
-#include "core/gyrus.h"
 #include "io/formats/safetensors.h"
 
 #include <math.h>
 #include <stdio.h>
-
-static void start(gy_ctx *ctx, gy_job *j, uint64_t seed, const char *const *settings) {
-    int64_t n = 0;
-    while (settings[n]) n++;
-    assert_ok(ctx, gy_job_init(j, ctx, gy_model_find("du-in"), "tiny", settings, n));
-    j->seed = seed;
-    assert_ok(ctx, gy_job_open(j));
-}
 
 /* Small and quick: two steps of each stage. */
 static const char *const small[] = {
@@ -169,7 +160,7 @@ static uint64_t bytes_of(const gy_job *j, const char *prefix, gy_state_kind kind
 static void masked_prediction_leaves_the_autoencoder_alone(void **state) {
     gy_ctx *ctx = *state;
     gy_job j;
-    start(ctx, &j, 3, small);
+    start_job(ctx, &j, "du-in", 3, small);
     assert_int_equal(j.steps, 6);
     j.steps = 2;
     assert_ok(ctx, gy_job_train(&j));
@@ -188,7 +179,7 @@ static void classifier_begins_as_the_masked_predictor(void **state) {
     gy_ctx *ctx = *state;
     for (int pretrain = 0; pretrain < 2; pretrain++) {
         gy_job j;
-        start(ctx, &j, 3, small);
+        start_job(ctx, &j, "du-in", 3, small);
         assert_ok(ctx, gy_config_set(ctx, j.def, j.cfg, pretrain ? "pretrain=1" : "pretrain=0"));
         assert_ok(ctx, gy_config_set(ctx, j.def, j.cfg, "word_lr=0"));
         assert_ok(ctx, gy_job_train(&j));
@@ -202,7 +193,7 @@ static void classifier_begins_as_the_masked_predictor(void **state) {
 static void codes_have_unit_length(void **state) {
     gy_ctx *ctx = *state;
     gy_job j;
-    start(ctx, &j, 4, small);
+    start_job(ctx, &j, "du-in", 4, small);
     j.steps = 1;
     assert_ok(ctx, gy_job_train(&j));
     const gy_state *e = gy_state_find(j.store, "vqvae.vq_block.codex.weight");
@@ -216,33 +207,8 @@ static void codes_have_unit_length(void **state) {
 }
 
 static void resumed_run_is_bit_identical(void **state) {
-    gy_ctx *ctx = *state;
-    gy_job whole, part[4];
-    static const int64_t until[] = {1, 3, 4, 6};
-    start(ctx, &whole, 5, small);
-    assert_ok(ctx, gy_job_train(&whole));
-    for (int k = 0; k < 4; k++) {
-        start(ctx, &part[k], 5, small);
-        part[k].steps = until[k];
-        if (k > 0) {
-            part[k].step = part[k - 1].step;
-            for (int64_t i = 0; i < gy_store_count(part[k - 1].store); i++) {
-                const gy_state *s = gy_store_at(part[k - 1].store, i);
-                gy_state *t =
-                    gy_state_get(part[k].store, s->name, s->kind, s->value.dtype, s->value.shape, (gy_init){0}, 0);
-                assert_non_null(t);
-                memcpy(t->value.data, s->value.data, gy_tensor_bytes(&s->value));
-            }
-        }
-        assert_ok(ctx, gy_job_train(&part[k]));
-    }
-    for (int64_t i = 0; i < gy_store_count(whole.store); i++) {
-        const gy_state *a = gy_store_at(whole.store, i), *b = gy_state_find(part[3].store, a->name);
-        assert_non_null(b);
-        assert_memory_equal(a->value.data, b->value.data, gy_tensor_bytes(&a->value));
-    }
-    for (int k = 0; k < 4; k++) gy_job_free(&part[k]);
-    gy_job_free(&whole);
+    static const int64_t stops[] = {1, 3, 4, 6};
+    assert_resume_is_bit_identical(*state, "du-in", small, 4, stops);
 }
 
 static void training_draws_the_signal_better(void **state) {
@@ -251,7 +217,7 @@ static void training_draws_the_signal_better(void **state) {
     gy_ctx *ctx = *state;
     gy_job j;
     gy_metrics before = {0}, after = {0};
-    start(ctx, &j, 6, few);
+    start_job(ctx, &j, "du-in", 6, few);
     assert_ok(ctx, j.def->evaluate(&j, &before));
     assert_ok(ctx, gy_job_train(&j));
     assert_ok(ctx, j.def->evaluate(&j, &after));

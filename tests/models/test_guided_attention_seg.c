@@ -1,6 +1,7 @@
 /* guided-attention-seg: its sizes, its values and gradients against PyTorch, what its attention does, resuming, real
  * volumes, bad input; and the metrics and readers that came with it. */
 #include "../harness/golden_job.h"
+#include "../harness/jobs.h"
 
 #include "io/formats/nifti.h"
 #include "io/files.h"
@@ -13,14 +14,6 @@
 #include <unistd.h>
 
 static const char *const SLUG = "guided-attention-seg";
-
-/* A job with the settings "a=1", ..., NULL-terminated, not opened. */
-static void make(gy_ctx *ctx, gy_job *j, uint64_t seed, const char *const *settings) {
-    int64_t n = 0;
-    while (settings[n]) n++;
-    assert_ok(ctx, gy_job_init(j, ctx, gy_model_find(SLUG), "tiny", settings, n));
-    j->seed = seed;
-}
 
 static const char *const small[] = {"size=32",  "channels=4", "stages=2", "batch=2",
                                     "train=12", "tests=4",    "steps=6",  NULL};
@@ -61,7 +54,7 @@ static void values_and_gradients_match_pytorch(void **state) {
     gy_compiled run, step;
     gy_safetensors file;
     char key[96];
-    make(ctx, &j, 1, settings);
+    make_job(ctx, &j, "guided-attention-seg", 1, settings);
     j.batch = 2;
     golden_file(ctx, "guided", &file);
     assert_ok(ctx, gy_job_compile_phase(&j, 0, false, &step));
@@ -93,7 +86,7 @@ static void logits_with(gy_ctx *ctx, const char *which, float gamma, float *out)
     gy_job j;
     gy_compiled run;
     gy_rng r;
-    make(ctx, &j, 7, small);
+    make_job(ctx, &j, "guided-attention-seg", 7, small);
     assert_ok(ctx, gy_job_compile(&j, 1, NULL, 0, &run));
     for (int64_t i = 0; i < gy_store_count(j.store); i++) {
         gy_state *s = gy_store_at(j.store, i);
@@ -116,7 +109,7 @@ static void attention_is_the_identity_until_its_gain_grows(void **state) {
     gy_job j;
     gy_compiled run;
     gy_rng r;
-    make(ctx, &j, 7, without); /* same seed and names: the same weights */
+    make_job(ctx, &j, "guided-attention-seg", 7, without); /* same seed and names: the same weights */
     assert_ok(ctx, gy_job_compile(&j, 1, NULL, 0, &run));
     gy_rng_init(&r, 3, "picture");
     float *x = gy_plan_input(run.plan, "image");
@@ -144,7 +137,7 @@ static void position_map_is_a_distribution_over_all_pixels(void **state) {
     gy_job j;
     gy_compiled run;
     gy_hook hook = {GY_GUIDED_MAP, GY_HOOK_READ, 0};
-    make(ctx, &j, 7, small);
+    make_job(ctx, &j, "guided-attention-seg", 7, small);
     assert_ok(ctx, gy_job_compile(&j, 1, &hook, 1, &run));
     float *x = gy_plan_input(run.plan, "image");
     for (int i = 0; i < 32 * 32; i++) x[i] = (float)(i % 7) / 7;
@@ -163,24 +156,8 @@ static void position_map_is_a_distribution_over_all_pixels(void **state) {
 /* ---- training ---- */
 
 static void resumed_run_is_bit_identical(void **state) {
-    gy_ctx *ctx = *state;
-    gy_job whole, first, second;
-    make(ctx, &whole, 5, small);
-    assert_ok(ctx, gy_job_open(&whole));
-    assert_ok(ctx, gy_job_train(&whole));
-    make(ctx, &first, 5, small);
-    assert_ok(ctx, gy_job_open(&first));
-    first.steps = 3;
-    assert_ok(ctx, gy_job_train(&first));
-    make(ctx, &second, 5, small);
-    assert_ok(ctx, gy_job_open(&second));
-    copy_store(second.store, first.store);
-    second.step = 3;
-    assert_ok(ctx, gy_job_train(&second));
-    assert_same_store(whole.store, second.store);
-    gy_job_free(&whole);
-    gy_job_free(&first);
-    gy_job_free(&second);
+    static const int64_t stops[] = {3, 6};
+    assert_resume_is_bit_identical(*state, "guided-attention-seg", small, 2, stops);
 }
 
 static void short_training_finds_the_discs(void **state) {
@@ -189,7 +166,7 @@ static void short_training_finds_the_discs(void **state) {
     gy_ctx *ctx = *state;
     gy_job j;
     gy_metrics m = {0};
-    make(ctx, &j, 3, settings);
+    make_job(ctx, &j, "guided-attention-seg", 3, settings);
     assert_ok(ctx, gy_job_open(&j));
     assert_ok(ctx, gy_job_train(&j));
     assert_ok(ctx, j.def->evaluate(&j, &m));
@@ -248,7 +225,7 @@ static void labelled_volumes_are_trained_on_and_measured_in_mm(void **state) {
     gy_metrics m = {0};
     assert_non_null(mkdtemp(dir));
     write_pair(ctx, dir, "a", 0);
-    make(ctx, &j, 2, settings);
+    make_job(ctx, &j, "guided-attention-seg", 2, settings);
     j.data_path = dir;
     assert_ok(ctx, gy_job_open(&j));
     const lab *d = j.data;
@@ -266,7 +243,7 @@ static void labelled_volumes_are_trained_on_and_measured_in_mm(void **state) {
 
 static void refuse(gy_ctx *ctx, const char *path, const char *message) {
     gy_job j;
-    make(ctx, &j, 2, (const char *const[]){"size=32", NULL});
+    make_job(ctx, &j, "guided-attention-seg", 2, (const char *const[]){"size=32", NULL});
     j.data_path = path;
     assert_message(ctx, gy_job_open(&j), message);
     gy_error_clear(ctx);

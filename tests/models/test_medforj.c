@@ -1,6 +1,6 @@
 /* medforj: sizes, MONAI's answers, phantoms and their volumes, crops, augmentation, training, files, bad input. The
  * four parametrisations' common trajectory is in test_sampler.c. */
-#include "../harness/harness.h"
+#include "../harness/jobs.h"
 
 #include "core/gyrus.h"
 #include "io/formats/nifti.h"
@@ -15,10 +15,7 @@ static const char *const small[] = {"depth=6", "height=6",  "width=8",    "level
                                     "lr=0.01", "volumes=6", "sampling=2", "samples=4", NULL};
 
 static void init(gy_ctx *ctx, gy_job *j, const char *const *settings) {
-    int64_t n = 0;
-    while (settings[n]) n++;
-    assert_ok(ctx, gy_job_init(j, ctx, gy_model_find("medforj"), "tiny", settings, n));
-    j->seed = 4;
+    make_job(ctx, j, "medforj", 4, settings);
 }
 
 static void start(gy_ctx *ctx, gy_job *j, const char *const *settings) {

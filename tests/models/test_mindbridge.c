@@ -1,7 +1,6 @@
 /* mindbridge: its sizes, its values against PyTorch, what reset-tuning leaves alone, resuming, bad options. */
-#include "../harness/harness.h"
+#include "../harness/jobs.h"
 
-#include "core/gyrus.h"
 #include "io/formats/safetensors.h"
 #include "io/run.h"
 #include "models/blocks/measures.h"
@@ -9,36 +8,12 @@
 #include <math.h>
 #include <stdio.h>
 
-/* A job with the settings "a=1", ..., NULL-terminated, opened. */
-static void start(gy_ctx *ctx, gy_job *j, uint64_t seed, const char *const *settings) {
-    int64_t n = 0;
-    while (settings[n]) n++;
-    assert_ok(ctx, gy_job_init(j, ctx, gy_model_find("mindbridge"), "tiny", settings, n));
-    j->seed = seed;
-    assert_ok(ctx, gy_job_open(j));
-}
-
 /* Small and quick: two subjects, a newcomer, three steps of each stage. */
 static const char *const small[] = {"subjects=0,1",  "voxels=40,44", "newcomer=2",     "newcomer_size=42", "pooled=16",
                                     "hidden=8",      "rank=2",       "blocks=1",       "batch=6",          "steps=3",
                                     "adapt_steps=3", "trials=20",    "adapt_trials=8", "tests=50",         NULL};
 
-static const gy_tensor *value(const gy_job *j, const char *name) {
-    gy_state *s = gy_state_find(j->store, name);
-    if (!s) fail_msg("no state '%s'", name);
-    return &s->value;
-}
-
 /* ---- sizes ---- */
-
-static int64_t parameters_of(const gy_store *s, const char *prefix) {
-    int64_t n = 0;
-    for (int64_t i = 0; i < gy_store_count(s); i++) {
-        const gy_state *p = gy_store_at(s, i);
-        if (p->kind == GY_PARAM && strncmp(p->name, prefix, strlen(prefix)) == 0) n += gy_shape_count(p->value.shape);
-    }
-    return n;
-}
 
 static void paper_configuration_has_the_papers_parameters(void **state) {
     gy_ctx *ctx = *state;
@@ -92,7 +67,7 @@ static void values_and_a_step_match_pytorch(void **state) {
     gy_job j;
     gy_compiled step, run;
     gy_safetensors file;
-    start(ctx, &j, 1, settings);
+    start_job(ctx, &j, "mindbridge", 1, settings);
     assert_ok(ctx, gy_safetensors_open(ctx, path, NULL, &file));
     assert_ok(ctx, gy_job_compile_phase(&j, 0, false, &step));
     assert_ok(ctx, gy_job_compile(&j, 4, NULL, 0, &run));
@@ -127,7 +102,7 @@ static void values_and_a_step_match_pytorch(void **state) {
     for (size_t i = 0; i < sizeof stepped / sizeof *stepped; i++) {
         char name[96];
         snprintf(name, sizeof name, "out.%s", stepped[i]);
-        same(ctx, &file, name, value(&j, stepped[i]), 2e-5);
+        same(ctx, &file, name, state_value(&j, stepped[i]), 2e-5);
     }
     gy_compiled_free(&run);
     gy_compiled_free(&step);
@@ -152,7 +127,7 @@ static uint64_t bytes_of(const gy_job *j, bool newcomers) {
 static void reset_tuning_changes_the_newcomer_alone(void **state) {
     gy_ctx *ctx = *state;
     gy_job j;
-    start(ctx, &j, 3, small);
+    start_job(ctx, &j, "mindbridge", 3, small);
     assert_int_equal(j.steps, 6);
     j.steps = 3;
     assert_ok(ctx, gy_job_train(&j));
@@ -167,7 +142,7 @@ static void reset_tuning_changes_the_newcomer_alone(void **state) {
 static void joint_training_leaves_the_newcomer_alone(void **state) {
     gy_ctx *ctx = *state;
     gy_job j;
-    start(ctx, &j, 3, small);
+    start_job(ctx, &j, "mindbridge", 3, small);
     j.steps = 1;
     assert_ok(ctx, gy_job_train(&j));
     uint64_t shared = bytes_of(&j, false), own = bytes_of(&j, true);
@@ -180,33 +155,8 @@ static void joint_training_leaves_the_newcomer_alone(void **state) {
 
 /* Stops after step 2 (in joint training) and 5 (in reset-tuning), goes on in a fresh job each time. */
 static void resumed_run_is_bit_identical(void **state) {
-    gy_ctx *ctx = *state;
-    gy_job whole, part[3];
-    start(ctx, &whole, 5, small);
-    assert_ok(ctx, gy_job_train(&whole));
-    for (int k = 0; k < 3; k++) {
-        start(ctx, &part[k], 5, small);
-        part[k].steps = k == 0 ? 2 : k == 1 ? 5 : 6;
-        if (k > 0) {
-            part[k].step = part[k - 1].step;
-            for (int64_t i = 0; i < gy_store_count(part[k - 1].store); i++) {
-                const gy_state *s = gy_store_at(part[k - 1].store, i);
-                gy_state *t =
-                    gy_state_get(part[k].store, s->name, s->kind, s->value.dtype, s->value.shape, (gy_init){0}, 0);
-                assert_non_null(t);
-                memcpy(t->value.data, s->value.data, gy_tensor_bytes(&s->value));
-                gy_state_touch(t);
-            }
-        }
-        assert_ok(ctx, gy_job_train(&part[k]));
-    }
-    assert_int_equal(gy_store_count(part[2].store), gy_store_count(whole.store));
-    for (int64_t i = 0; i < gy_store_count(whole.store); i++) {
-        const gy_state *s = gy_store_at(whole.store, i);
-        assert_memory_equal(value(&part[2], s->name)->data, s->value.data, gy_tensor_bytes(&s->value));
-    }
-    for (int k = 0; k < 3; k++) gy_job_free(&part[k]);
-    gy_job_free(&whole);
+    static const int64_t stops[] = {2, 5, 6};
+    assert_resume_is_bit_identical(*state, "mindbridge", small, 3, stops);
 }
 
 /* The claim in short: the joint model beats chance by far on all subjects, and makes one brain's responses of
@@ -216,7 +166,7 @@ static void short_training_decodes_every_subject(void **state) {
     gy_ctx *ctx = *state;
     gy_job j;
     gy_metrics m = {0};
-    start(ctx, &j, 100, settings);
+    start_job(ctx, &j, "mindbridge", 100, settings);
     assert_ok(ctx, gy_job_train(&j));
     assert_ok(ctx, j.def->evaluate(&j, &m));
     for (int k = 0; k < 3; k++) {

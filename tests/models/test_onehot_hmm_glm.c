@@ -1,6 +1,7 @@
 /* onehot-hmm-glm: its sizes, its values against torch and hmmlearn, EM against the likelihood's own gradient, resuming,
  * learning, tables of spikes and of trials, bad tables and options. */
 #include "../harness/golden_model.h"
+#include "../harness/jobs.h"
 
 #include "core/op.h"
 #include "io/files.h"
@@ -16,23 +17,8 @@ static const gy_model_def *def(void) {
     return gy_model_find("onehot-hmm-glm");
 }
 
-/* A job with the settings "a=1", ..., NULL-terminated, opened. */
-static void start(gy_ctx *ctx, gy_job *j, uint64_t seed, const char *const *settings) {
-    int64_t n = 0;
-    while (settings[n]) n++;
-    assert_ok(ctx, gy_job_init(j, ctx, def(), "tiny", settings, n));
-    j->seed = seed;
-    assert_ok(ctx, gy_job_open(j));
-}
-
 static const char *const small[] = {"outputs=4",  "states=2", "length=30",    "train=2",   "test=2",
                                     "restarts=2", "steps=6",  "warm_steps=6", "e_every=3", NULL};
-
-static const gy_tensor *value(const gy_job *j, const char *name) {
-    gy_state *s = gy_state_find(j->store, name);
-    if (!s) fail_msg("no state '%s'", name);
-    return &s->value;
-}
 
 static void paper_configuration_has_the_papers_parameters(void **state) {
     gy_ctx *ctx = *state;
@@ -43,8 +29,8 @@ static void paper_configuration_has_the_papers_parameters(void **state) {
     j.store = gy_store_new_dry(ctx);
     j.batch = 1;
     assert_ok(ctx, gy_job_compile_phase(&j, 1, true, &c));
-    assert_int_equal(gy_shape_count(value(&j, "glm.theta")->shape), 5 * 20 * 20 * 3);
-    assert_int_equal(gy_shape_count(value(&j, "glm.eta")->shape), 5 * 20 * 20);
+    assert_int_equal(gy_shape_count(state_value(&j, "glm.theta")->shape), 5 * 20 * 20 * 3);
+    assert_int_equal(gy_shape_count(state_value(&j, "glm.eta")->shape), 5 * 20 * 20);
     assert_int_equal(gy_store_parameters(j.store), 6000 + 2000 + 1200 + 20); /* theta, eta, theta0, bias */
     gy_compiled_free(&c);
     gy_job_free(&j);
@@ -145,16 +131,18 @@ static void first_m_step_follows_the_gradient_of_the_likelihood(void **state) {
     gy_ctx *ctx = *state;
     gy_job j;
     gy_compiled run;
-    start(ctx, &j, 4, settings);
+    start_job(ctx, &j, "onehot-hmm-glm", 4, settings);
     j.steps = 2;
     assert_ok(ctx, gy_job_train(&j)); /* phase 1's one step used the weights that phase 0 left in start.* */
     run.g = gy_graph_new(ctx);
     gy_mod m = gy_mod_make(run.g, j.store, 4, false);
     gy_build b = {.m = &m, .cfg = j.cfg, .batch = 2, .job = &j};
-    memcpy(value(&j, "glm.weight")->data, value(&j, "start.weight")->data, gy_tensor_bytes(value(&j, "glm.weight")));
-    memcpy(value(&j, "glm.bias")->data, value(&j, "start.bias")->data, gy_tensor_bytes(value(&j, "glm.bias")));
-    memcpy(value(&j, "glm.log_transition")->data, value(&j, "start.log_transition")->data,
-           gy_tensor_bytes(value(&j, "glm.log_transition")));
+    memcpy(state_value(&j, "glm.weight")->data, state_value(&j, "start.weight")->data,
+           gy_tensor_bytes(state_value(&j, "glm.weight")));
+    memcpy(state_value(&j, "glm.bias")->data, state_value(&j, "start.bias")->data,
+           gy_tensor_bytes(state_value(&j, "glm.bias")));
+    memcpy(state_value(&j, "glm.log_transition")->data, state_value(&j, "start.log_transition")->data,
+           gy_tensor_bytes(state_value(&j, "glm.log_transition")));
     def()->build(&b);
     gy_t x = read_as_the_model_does(run.g, j.store, "glm.weight"), gx;
     gy_grad(gy_sum(output_of(run.g, "log_likelihood"), GY_ALL), GY_NONE, 1, &x, &gx);
@@ -164,7 +152,7 @@ static void first_m_step_follows_the_gradient_of_the_likelihood(void **state) {
     gy_ohg_feed(&((lab *)j.data)->data, run.plan, 0, 2);
     assert_ok(ctx, gy_plan_run(run.plan));
     gy_tensor want = gy_plan_output(run.plan, "gradient");
-    const gy_tensor *moment = value(&j, "glm.weight.adam_m");
+    const gy_tensor *moment = state_value(&j, "glm.weight.adam_m");
     double top = 0;
     for (int64_t i = 0; i < gy_shape_count(want.shape); i++) {
         double g = -gy_tensor_get(&want, i) / 60; /* of 60 bins */
@@ -179,33 +167,9 @@ static void first_m_step_follows_the_gradient_of_the_likelihood(void **state) {
 /* ---- training ---- */
 
 static void resumed_run_is_bit_identical(void **state) {
-    static const int64_t stops[] = {2, 7,
-                                    12}; /* in the free model, between two E steps of the one-hot model, the end */
-    gy_ctx *ctx = *state;
-    gy_job whole, part[3];
-    start(ctx, &whole, 5, small);
-    assert_ok(ctx, gy_job_train(&whole));
-    for (int k = 0; k < 3; k++) {
-        start(ctx, &part[k], 5, small);
-        part[k].steps = stops[k];
-        if (k > 0) {
-            part[k].step = part[k - 1].step;
-            for (int64_t i = 0; i < gy_store_count(part[k - 1].store); i++) {
-                const gy_state *s = gy_store_at(part[k - 1].store, i);
-                gy_state *t =
-                    gy_state_get(part[k].store, s->name, s->kind, s->value.dtype, s->value.shape, (gy_init){0}, 0);
-                assert_non_null(t);
-                memcpy(t->value.data, s->value.data, gy_tensor_bytes(&s->value));
-            }
-        }
-        assert_ok(ctx, gy_job_train(&part[k]));
-    }
-    for (int64_t i = 0; i < gy_store_count(whole.store); i++) {
-        const gy_state *s = gy_store_at(whole.store, i);
-        assert_memory_equal(value(&part[2], s->name)->data, s->value.data, gy_tensor_bytes(&s->value));
-    }
-    for (int k = 0; k < 3; k++) gy_job_free(&part[k]);
-    gy_job_free(&whole);
+    /* in the free model, between two E steps of the one-hot model, the end */
+    static const int64_t stops[] = {2, 7, 12};
+    assert_resume_is_bit_identical(*state, "onehot-hmm-glm", small, 3, stops);
 }
 
 static void training_finds_states_and_beats_one_state(void **state) {
@@ -214,7 +178,7 @@ static void training_finds_states_and_beats_one_state(void **state) {
     gy_ctx *ctx = *state;
     gy_job j;
     gy_metrics m = {0};
-    start(ctx, &j, 100, settings);
+    start_job(ctx, &j, "onehot-hmm-glm", 100, settings);
     assert_ok(ctx, gy_job_train(&j));
     assert_ok(ctx, def()->evaluate(&j, &m));
     double ll = gy_metric_get(&m, "log_likelihood"), best = gy_metric_get(&m, "log_likelihood.oracle");
@@ -228,7 +192,7 @@ static void a_run_that_stopped_in_the_free_model_does_not_answer(void **state) {
     gy_ctx *ctx = *state;
     gy_job j;
     gy_compiled c;
-    start(ctx, &j, 6, small);
+    start_job(ctx, &j, "onehot-hmm-glm", 6, small);
     j.steps = 3;
     assert_ok(ctx, gy_job_train(&j));
     assert_message(ctx, gy_job_compile(&j, 1, NULL, 0, &c), "stopped after step 3, before the one-hot model's first");

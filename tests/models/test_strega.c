@@ -1,6 +1,7 @@
 /* strega: its sizes, its values against PyTorch, thresholds, components and tissues on cases with known answers,
  * resuming, real volumes, bad input. */
 #include "../harness/golden_job.h"
+#include "../harness/jobs.h"
 
 #include "io/files.h"
 #include "io/formats/nifti.h"
@@ -12,13 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-static void make(gy_ctx *ctx, gy_job *j, uint64_t seed, const char *const *settings) {
-    int64_t n = 0;
-    while (settings[n]) n++;
-    assert_ok(ctx, gy_job_init(j, ctx, gy_model_find("strega"), "tiny", settings, n));
-    j->seed = seed;
-}
 
 /* ---- sizes ---- */
 
@@ -54,7 +48,7 @@ static void values_and_gradients_match_pytorch(void **state) {
     gy_job j;
     gy_compiled run;
     gy_safetensors file;
-    make(ctx, &j, 1, settings);
+    make_job(ctx, &j, "strega", 1, settings);
     golden_file(ctx, "strega", &file);
     assert_ok(ctx, gy_job_compile(&j, 3, NULL, 0, &run));
     golden_load(ctx, &file, j.store);
@@ -180,26 +174,8 @@ static const char *const small[] = {"size=32", "maps=4,8", "latent=8",  "batch=4
                                     "tests=3", "steps=60", "opening=5", NULL};
 
 static void resumed_run_is_bit_identical(void **state) {
-    gy_ctx *ctx = *state;
-    gy_job whole, first, second;
-    make(ctx, &whole, 5, small);
-    assert_ok(ctx, gy_job_open(&whole));
-    whole.steps = 6;
-    assert_ok(ctx, gy_job_train(&whole));
-    make(ctx, &first, 5, small);
-    assert_ok(ctx, gy_job_open(&first));
-    first.steps = 2;
-    assert_ok(ctx, gy_job_train(&first));
-    make(ctx, &second, 5, small);
-    assert_ok(ctx, gy_job_open(&second));
-    copy_store(second.store, first.store);
-    second.step = 2;
-    second.steps = 6;
-    assert_ok(ctx, gy_job_train(&second));
-    assert_same_store(whole.store, second.store);
-    gy_job_free(&whole);
-    gy_job_free(&first);
-    gy_job_free(&second);
+    static const int64_t stops[] = {2, 6};
+    assert_resume_is_bit_identical(*state, "strega", small, 2, stops);
 }
 
 static double last_loss;
@@ -213,7 +189,7 @@ static bool keep_loss(void *user, const gy_job *j, const gy_metrics *logged) {
 static void short_training_lowers_the_loss(void **state) {
     gy_ctx *ctx = *state;
     gy_job j;
-    make(ctx, &j, 3, small);
+    make_job(ctx, &j, "strega", 3, small);
     assert_ok(ctx, gy_job_open(&j));
     j.sink.step = keep_loss;
     j.steps = 1;
@@ -255,7 +231,7 @@ static void lesions_are_painted_into_held_out_slices(void **state) {
     gy_metrics m = {0};
     assert_non_null(mkdtemp(dir));
     write_brain(ctx, dir, 20);
-    make(ctx, &j, 1, small);
+    make_job(ctx, &j, "strega", 1, small);
     j.data_path = dir;
     assert_ok(ctx, gy_job_open(&j));
     const lab *d = j.data;
@@ -271,14 +247,14 @@ static void lesions_are_painted_into_held_out_slices(void **state) {
     assert_true(isnan(gy_metric_get(&m, "dice.shifted")));
     gy_job_free(&j);
     write_brain(ctx, dir, 3); /* too few slices for tests */
-    make(ctx, &j, 1, small);
+    make_job(ctx, &j, "strega", 1, small);
     j.data_path = dir;
     assert_message(ctx, gy_job_open(&j), "expected some of both");
     gy_error_clear(ctx);
     gy_job_free(&j);
     snprintf(path, sizeof path, "%s/a_mask.nii", dir);
     unlink(path);
-    make(ctx, &j, 1, small);
+    make_job(ctx, &j, "strega", 1, small);
     j.data_path = dir;
     assert_message(ctx, gy_job_open(&j), "no image NAME.nii or NAME.nii.gz with labels");
     gy_error_clear(ctx);
