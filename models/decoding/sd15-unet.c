@@ -31,7 +31,7 @@ typedef struct config {
     int64_t height, width, channels; /* of the latents */
     int64_t tokens, context;         /* of the text */
     char widths[64], heads[64];      /* a level: channels, attention heads (0: none) */
-    int64_t mid_heads, resnets, groups, linear, control;
+    int64_t mid_heads, resnets, groups, linear, control, adapter;
     int64_t classes, batch, steps;
     double spread, lr;
 } config;
@@ -55,6 +55,7 @@ static const gy_option options[] = {
     INT(groups, 1, 1024, "groups of the norms"),
     INT(linear, 0, 1, "1: projections around the transformers are linear layers in the file (SD 2)"),
     INT(control, 0, 1, "1: inputs down_0 ... and mid are added to the skips and the middle (sd15-controlnet)"),
+    INT(adapter, 0, 1, "1: inputs level_0 ... are added to the last feature of each level (sd15-adapter)"),
     INT(classes, 1, 64, "generated training set: how many mean latents"),
     INT(batch, 1, 4096, "latents a step"),
     INT(steps, 1, 1e9, "training steps"),
@@ -182,12 +183,28 @@ static gy_control control_inputs(gy_build *b, const gy_unet_spec *spec) {
     return k;
 }
 
+/* level_0, level_1, ...: one a level, as wide as it */
+static void adapter_inputs(gy_build *b, const gy_unet_spec *spec, gy_t level[GY_UNET_LEVELS]) {
+    const config *c = b->cfg;
+    gy_shape s = latents_shape(c, b->batch);
+    char name[32];
+    for (int64_t i = 0; c->adapter && i < spec->levels; i++) {
+        snprintf(name, sizeof name, "level_%d", (int)i);
+        s.dim[s.rank - 1] = spec->channels[i];
+        level[i] = gy_input(b->m->g, name, GY_F32, s);
+        for (int64_t a = 1; a + 1 < s.rank; a++) s.dim[a] = (s.dim[a] + 1) / 2;
+    }
+}
+
 static void build(gy_build *b) {
     const config *c = b->cfg;
     gy_unet_spec spec = spec_of(c);
     gy_t x = gy_input(b->m->g, "latents", GY_F32, latents_shape(c, b->batch)); /* [B, H, W, 4] */
     gy_t t = gy_input(b->m->g, "timestep", GY_F32, GY_S(b->batch));            /* [B], 0 .. 999 */
-    gy_t y = gy_unet(b->m, &spec, x, t, context_input(b), .control = control_inputs(b, &spec));
+    gy_unet_args net = {
+        .m = b->m, .spec = &spec, .x = x, .t = t, .context = context_input(b), .control = control_inputs(b, &spec)};
+    adapter_inputs(b, &spec, net.adapter);
+    gy_t y = gy_unet_(net);
     gy_output(y, "noise"); /* [B, H, W, 4] */
 }
 
