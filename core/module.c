@@ -77,8 +77,34 @@ bool gy_tapped(const gy_mod *m, const char *name) {
     return false;
 }
 
+static gy_t operand(gy_site at, gy_mod *m, const char *what, const char *name, gy_dtype dtype, gy_shape shape) {
+    char full[800];
+    snprintf(full, sizeof full, "%s:%s", what, name);
+    return gy_input_(at, m->g, full, dtype, shape);
+}
+
+static gy_t by_mean(gy_site at, gy_mod *m, const gy_hook *h, const char *name, gy_t x) {
+    gy_shape s = gy_shape_of(x), kept = {0};
+    if (h->size < 0 || h->size > s.rank)
+        return gy_poison(m->g, at, "hook on '%s': a mean of the last %" PRId64 " axes of %" PRId64, name, h->size,
+                         (int64_t)s.rank);
+    kept.rank = h->size ? h->size : s.rank > 0 ? s.rank - 1 : 0;
+    for (int64_t i = 0; i < kept.rank; i++) kept.dim[i] = s.dim[s.rank - kept.rank + i];
+    return gy_broadcast_to_(at, operand(at, m, "mean", name, gy_dtype_of(x), kept), s);
+}
+
+static gy_t projected_out(gy_site at, gy_mod *m, const gy_hook *h, const char *name, gy_t x) {
+    int64_t d = gy_dim(x, -1), k = h->size ? h->size : 1;
+    if (gy_rank(x) < 1 || k < 1 || k > d)
+        return gy_poison(m->g, at, "hook on '%s': a subspace of %" PRId64 " dimensions in %" PRId64, name, k, d);
+    gy_t q = operand(at, m, "basis", name, gy_dtype_of(x), GY_S(d, k));
+    gy_t away = gy_binary_(at, GY_OP_sub, x, operand(at, m, "centre", name, gy_dtype_of(x), GY_S(d)));
+    gy_t part = gy_linear_(at, away, gy_swap_(at, q, 0, 1), GY_NONE); /* (x - c) Q */
+    return gy_binary_(at, GY_OP_sub, x, gy_linear_(at, part, q, GY_NONE));
+}
+
 gy_t gy_tap_(gy_site at, gy_mod *m, const char *name, gy_t x) {
-    char full[768], input[800];
+    char full[768];
     if (gy_is_none(x) || x.id == 0) return x;
     dotted(m, name, full, sizeof full);
     for (int64_t i = 0; i < m->n_hooks; i++) {
@@ -90,14 +116,18 @@ gy_t gy_tap_(gy_site at, gy_mod *m, const char *name, gy_t x) {
             n->tap = gy_arena_strdup(&m->g->arena, full);
             x = (gy_t){m->g, n->id, 0};
         }
-        snprintf(input, sizeof input, "hook:%s", full);
         switch (h->kind) {
         case GY_HOOK_READ: gy_output_(at, x, full); break;
-        case GY_HOOK_REPLACE: x = gy_input_(at, m->g, input, gy_dtype_of(x), gy_shape_of(x)); break;
+        case GY_HOOK_REPLACE: x = operand(at, m, "hook", full, gy_dtype_of(x), gy_shape_of(x)); break;
         case GY_HOOK_ADD:
-            x = gy_binary_(at, GY_OP_add, x, gy_input_(at, m->g, input, gy_dtype_of(x), gy_shape_of(x)));
+            x = gy_binary_(at, GY_OP_add, x, operand(at, m, "hook", full, gy_dtype_of(x), gy_shape_of(x)));
             break;
         case GY_HOOK_SCALE: x = gy_scale_(at, x, h->factor); break;
+        case GY_HOOK_MEAN: x = by_mean(at, m, h, full, x); break;
+        case GY_HOOK_PROJECT_OUT: x = projected_out(at, m, h, full, x); break;
+        case GY_HOOK_RESAMPLE:
+            x = gy_gather_(at, x, operand(at, m, "rows", full, GY_I64, GY_S(gy_dim(x, 0))), 0);
+            break;
         }
     }
     return x;

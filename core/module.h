@@ -6,17 +6,24 @@
 #include "ops.h"
 #include "state.h"
 
-/* What a hook does with a named value (gy_tap). */
+/* What a hook does with a named value x (gy_tap). Operands are inputs of the graph, zeros until they are fed. All kinds
+ * pass gradients on, to x where x is used and to the operands. */
 typedef enum gy_hook_kind {
-    GY_HOOK_READ = 1, /* the value becomes an output of its full name */
-    GY_HOOK_REPLACE,  /* replaced by an input "hook:<name>" of the same shape */
-    GY_HOOK_ADD,      /* the input is added (steering) */
-    GY_HOOK_SCALE     /* times `factor` (0: ablation) */
+    GY_HOOK_READ = 1,    /* the value becomes an output of its full name */
+    GY_HOOK_REPLACE,     /* replaced by an input "hook:<name>" of the same shape */
+    GY_HOOK_ADD,         /* the input "hook:<name>" is added (steering) */
+    GY_HOOK_SCALE,       /* times `factor` (0: ablation) */
+    GY_HOOK_MEAN,        /* replaced by a stored mean "mean:<name>", of the last `size` axes of x and repeated over the
+                            others; size 0: all axes but the first, a mean over rows */
+    GY_HOOK_PROJECT_OUT, /* x - (x - c) Q Q^T: what x, seen from c, has in a subspace is removed; inputs "basis:<name>",
+                            Q [d, size] with orthonormal columns (size 0: 1), and "centre:<name>", c [d]; x [..., d] */
+    GY_HOOK_RESAMPLE     /* row i becomes row index[i]; input "rows:<name>" i64 [rows of x] */
 } gy_hook_kind;
 typedef struct gy_hook {
     const char *name; /* full name, "encoder.layer.3.attn"; a trailing '*' matches any ending */
     gy_hook_kind kind;
-    double factor;
+    double factor; /* SCALE */
+    int64_t size;  /* MEAN, PROJECT_OUT */
 } gy_hook;
 
 typedef struct gy_mod {
@@ -43,7 +50,8 @@ gy_t gy_buffer_(gy_site at, gy_mod *m, const char *name, gy_shape shape, gy_init
 #define gy_buffer(m, name, shape, ...) gy_buffer_(GY_HERE, m, name, shape, (gy_init){__VA_ARGS__})
 gy_state *gy_mod_state(gy_mod *m, const char *name); /* NULL: none of that name in the scope */
 
-/* A named value that hooks and traces can reach; x itself when nobody asks. */
+/* A named value that hooks and traces can reach; x itself when nobody asks. Several hooks act in their order; those of
+ * one kind at one value share their input. */
 gy_t gy_tap_(gy_site at, gy_mod *m, const char *name, gy_t x);
 #define gy_tap(m, name, x) gy_tap_(GY_HERE, m, name, x)
 /* True when a hook reaches "<scope>.<name>": layers whose fast form does not compute that value ask first. */

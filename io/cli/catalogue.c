@@ -204,13 +204,24 @@ static void put_parts(gy_json_writer *w, const gy_store *store) {
     gy_json_close(w);
 }
 
+/* Parameters of a net that only training needs, and holds still: somebody else's. States from the `first` on. */
+static int64_t frozen_parameters(const gy_store *store, int64_t first) {
+    int64_t n = 0;
+    for (int64_t i = first; i < gy_store_count(store); i++) {
+        const gy_state *s = gy_store_at(store, i);
+        if (s->kind == GY_PARAM && s->frozen) n += gy_shape_count(s->value.shape);
+    }
+    return n;
+}
+
 static int show(gy_ctx *ctx, const cli_args *a, gy_job *j, facts *f) {
     const gy_model_def *d = j->def;
     f->store = gy_store_new_dry(ctx);
     if (!f->store || plan_dry(ctx, j, f, false, &f->infer, &f->infer_plan) != GY_OK) return cli_fail(ctx, a);
-    int64_t parameters = gy_store_parameters(f->store);
+    int64_t parameters = gy_store_parameters(f->store), own = gy_store_count(f->store);
     if (d->objective && plan_dry(ctx, j, f, true, &f->train, &f->train_plan) != GY_OK) return cli_fail(ctx, a);
-    if (d->objective) parameters = gy_store_parameters(f->store);
+    int64_t frozen = frozen_parameters(f->store, own);
+    if (d->objective) parameters = gy_store_parameters(f->store) - frozen;
     gy_plan_info fwd = gy_plan_report(f->infer_plan), step = f->train_plan ? gy_plan_report(f->train_plan) : fwd;
     double peak =
         (double)(step.arena_bytes + step.const_bytes + step.input_bytes + step.state_bytes + step.packed_bytes);
@@ -222,6 +233,7 @@ static int show(gy_ctx *ctx, const cli_args *a, gy_job *j, facts *f) {
         gy_json_put_string(&w, "config", j->config_name);
         gy_json_put_int(&w, "batch", j->batch);
         gy_json_put_int(&w, "parameters", parameters);
+        gy_json_put_int(&w, "frozen", frozen);
         put_parts(&w, f->store);
         gy_json_put_real(&w, "flops_forward", fwd.flops);
         gy_json_put_real(&w, "flops_step", step.flops);
@@ -239,6 +251,7 @@ static int show(gy_ctx *ctx, const cli_args *a, gy_job *j, facts *f) {
     print_values("input", f->infer->input, f->infer->n_input);
     print_values("output", f->infer->output, f->infer->n_output);
     printf("%-12s %" PRId64 "\n", "parameters", parameters);
+    if (frozen) printf("%-12s %" PRId64 "\n", "frozen", frozen);
     print_parts(f->store);
     printf("%-12s %s forward, %s a training step\n", "work", cli_count_text(fwd.flops, "FLOP", t1),
            cli_count_text(step.flops, "FLOP", t2));

@@ -45,8 +45,12 @@ static gy_status check(const gy_unet_args *a) {
                   gy_rank(a->x), gy_dim(a->x, -1), s->axes + 2, s->in);
     else if ((s->classes > 0) == gy_is_none(a->labels))
         gy_poison(g, GY_HERE, "unet: %" PRId64 " classes, labels %s", s->classes, s->classes ? "missing" : "given");
-    else if (s->dual && (gy_is_none(a->context) || gy_is_none(a->context_image)))
-        gy_poison(g, GY_HERE, "unet: two contexts are needed");
+    else if (s->dual && (gy_is_none(a->context) || gy_is_none(a->context_image) || gy_is_none(a->mix)))
+        gy_poison(g, GY_HERE, "unet: two contexts and what they weigh are needed");
+    else if (s->dual && gy_rank(a->mix) > 0 && !gy_shape_equal(gy_shape_of(a->mix), GY_S(gy_dim(a->x, 0))))
+        gy_poison(g, GY_HERE,
+                  "unet: mix of rank %" PRId64 ", expected a scalar or one weight for each of %" PRId64 " rows",
+                  gy_rank(a->mix), gy_dim(a->x, 0));
     return gy_graph_status(g);
 }
 
@@ -90,7 +94,11 @@ static gy_t dual(const gy_unet_args *a, const gy_diffusion_style *style, const c
     gy_t image = gy_diffusion_transformer(a->m, style, "transformers.0", x, a->context_image, heads, depth,
                                           s->linear_projection);
     gy_pop(a->m);
-    return gy_add(x, gy_add(gy_scale(gy_sub(text, x), a->mix), gy_scale(gy_sub(image, x), 1 - a->mix)));
+    gy_t mix = a->mix;
+    if (gy_rank(mix) > 0) /* [B, 1, ..., 1] */
+        for (int64_t i = 1; i < gy_rank(x); i++) mix = gy_unsqueeze(mix, -1);
+    gy_t other = gy_add_scalar(gy_neg(mix), 1);
+    return gy_add(x, gy_add(gy_mul(mix, gy_sub(text, x)), gy_mul(other, gy_sub(image, x))));
 }
 
 static gy_t attention(const gy_unet_args *a, const gy_diffusion_style *style, const char *name, gy_t x, int64_t heads) {

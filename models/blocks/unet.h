@@ -55,7 +55,7 @@ typedef struct gy_unet_args {
     gy_t t;                       /* [B] float: the timestep, 0 .. 999 */
     gy_t context;                 /* [B, tokens, D]; GY_NONE: no cross-attention */
     gy_t context_image;           /* dual: [B, image tokens, D] */
-    double mix;                   /* dual: weight of `context`, 1 - mix goes to `context_image` */
+    gy_t mix;                     /* dual: weight of `context`, scalar or [B]; 1 - mix goes to `context_image` */
     gy_t labels;                  /* classes > 0: [B] i64 */
     gy_control control;           /* ControlNet's */
     gy_t adapter[GY_UNET_LEVELS]; /* T2I-Adapter's, added to the last feature of each level; GY_NONE: nothing */

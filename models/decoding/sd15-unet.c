@@ -8,6 +8,10 @@
  *     gyrus run sd15-unet --config sd15 --weights F.safetensors --input latents=x.npy --input timestep=t.npy \
  *         --input context=c.npy --output noise=y.npy
  *
+ * With --set dual=1, or --config versatile, every transformer exists twice (Xu et al. 2022, arXiv:2211.08332; keys
+ * attentions.j.transformers.0 for the picture's context, .1 for the text's): inputs context_image and mix, the weight
+ * of the text in each row, beside the others.
+ *
  * Features come last here: latents and noise are [B, H, W, 4] where PyTorch has [B, 4, H, W]. In NumPy,
  * x.transpose(0, 2, 3, 1) converts on the way in and y.transpose(0, 3, 1, 2) on the way out. Weights keep the files'
  * layout.
@@ -31,8 +35,9 @@
 typedef struct config {
     int64_t height, width, channels; /* of the latents */
     int64_t tokens, context;         /* of the text */
+    int64_t dual, image_tokens;      /* a second context, as wide */
     char widths[64], heads[64];      /* a level: channels, attention heads (0: none) */
-    int64_t mid_heads, resnets, groups, linear, control;
+    int64_t mid_heads, resnets, groups, linear, control, adapter;
     int64_t classes, batch, steps;
     double spread, lr;
 } config;
@@ -43,6 +48,8 @@ static const gy_option options[] = {
     INT(channels, 1, 4096, "channels of the latents"),
     INT(tokens, 1, 1 << 16, "tokens of the context"),
     INT(context, 1, 1 << 16, "width of a token"),
+    INT(dual, 0, 1, "1: two contexts and transformers, inputs context_image and mix (Versatile Diffusion)"),
+    INT(image_tokens, 1, 1 << 16, "tokens of context_image"),
     TEXT(widths, "channels of each level"),
     TEXT(heads, "attention heads of each level; 0: no attention there"),
     INT(mid_heads, 0, 1024, "attention heads in the middle; 0: none"),
@@ -50,6 +57,7 @@ static const gy_option options[] = {
     INT(groups, 1, 1024, "groups of the norms"),
     INT(linear, 0, 1, "1: projections around the transformers are linear layers in the file (SD 2)"),
     INT(control, 0, 1, "1: inputs down_0 ... and mid are added to the skips and the middle (sd15-controlnet)"),
+    INT(adapter, 0, 1, "1: inputs level_0 ... are added to the last feature of each level (sd15-adapter)"),
     INT(classes, 1, 64, "generated training set: how many mean latents"),
     INT(batch, 1, 4096, "latents a step"),
     INT(steps, 1, 1e9, "training steps"),
@@ -69,7 +77,8 @@ static const config tiny = {.height = 8,
                             .resnets = 1,
                             .groups = 4,
                             .classes = 4,
-                            TRAINING};
+                            TRAINING,
+                            .image_tokens = 3};
 static const config sd15 = {.height = 64,
                             .width = 64,
                             .channels = 4,
@@ -81,7 +90,8 @@ static const config sd15 = {.height = 64,
                             .resnets = 2,
                             .groups = 32,
                             .classes = 4,
-                            TRAINING};
+                            TRAINING,
+                            .image_tokens = 257};
 static const config sd21 = {.height = 64,
                             .width = 64,
                             .channels = 4,
@@ -94,11 +104,27 @@ static const config sd21 = {.height = 64,
                             .groups = 32,
                             .linear = 1,
                             .classes = 4,
-                            TRAINING};
+                            TRAINING,
+                            .image_tokens = 257};
+static const config versatile = {.height = 64,
+                                 .width = 64,
+                                 .channels = 4,
+                                 .tokens = 77,
+                                 .context = 768,
+                                 .dual = 1,
+                                 .widths = "320,640,1280,1280",
+                                 .heads = "8,8,8,0",
+                                 .mid_heads = 8,
+                                 .resnets = 2,
+                                 .groups = 32,
+                                 .classes = 4,
+                                 TRAINING,
+                                 .image_tokens = 257};
 static const gy_config configs[] = {
     {"tiny", "8 x 8 latents, two levels; trains in seconds", &tiny},
     {"sd15", "Stable Diffusion 1.x: 859,520,964 parameters, 64 x 64 latents, 77 tokens of 768", &sd15},
     {"sd21", "Stable Diffusion 2.1-base: 865,910,724 parameters, 77 tokens of 1024", &sd21},
+    {"versatile", "Versatile Diffusion: 1,126,760,324 parameters, 77 tokens of text and 257 of a picture", &versatile},
     {NULL}};
 
 /* "16,32" -> values; the count, or -1. */
@@ -120,6 +146,7 @@ static gy_unet_spec spec_of(const config *c) {
                       .resnets = c->resnets,
                       .mid_heads = c->mid_heads,
                       .linear_projection = c->linear,
+                      .dual = c->dual,
                       .style = {.groups = c->groups}};
     s.levels = numbers(c->widths, s.channels);
     numbers(c->heads, s.heads);
@@ -152,9 +179,12 @@ static gy_shape latents_shape(const config *c, int64_t batch) {
     return GY_S(batch, c->height, c->width, c->channels);
 }
 
-static gy_t context_input(gy_build *b) {
+static void context_inputs(gy_build *b, gy_unet_args *net) {
     const config *c = b->cfg;
-    return gy_input(b->m->g, "context", GY_F32, GY_S(b->batch, c->tokens, c->context)); /* [B, T, D] */
+    net->context = gy_input(b->m->g, "context", GY_F32, GY_S(b->batch, c->tokens, c->context)); /* [B, T, D] */
+    if (!c->dual) return;
+    net->context_image = gy_input(b->m->g, "context_image", GY_F32, GY_S(b->batch, c->image_tokens, c->context));
+    net->mix = gy_input(b->m->g, "mix", GY_F32, GY_S(b->batch)); /* [B]: weight of context, 0 to 1 */
 }
 
 /* down_0, down_1, ... in the order of the U-Net's kept outputs, and mid */
@@ -177,12 +207,28 @@ static gy_control control_inputs(gy_build *b, const gy_unet_spec *spec) {
     return k;
 }
 
+/* level_0, level_1, ...: one a level, as wide as it */
+static void adapter_inputs(gy_build *b, const gy_unet_spec *spec, gy_t level[GY_UNET_LEVELS]) {
+    const config *c = b->cfg;
+    gy_shape s = latents_shape(c, b->batch);
+    char name[32];
+    for (int64_t i = 0; c->adapter && i < spec->levels; i++) {
+        snprintf(name, sizeof name, "level_%d", (int)i);
+        s.dim[s.rank - 1] = spec->channels[i];
+        level[i] = gy_input(b->m->g, name, GY_F32, s);
+        for (int64_t a = 1; a + 1 < s.rank; a++) s.dim[a] = (s.dim[a] + 1) / 2;
+    }
+}
+
 static void build(gy_build *b) {
     const config *c = b->cfg;
     gy_unet_spec spec = spec_of(c);
     gy_t x = gy_input(b->m->g, "latents", GY_F32, latents_shape(c, b->batch)); /* [B, H, W, 4] */
     gy_t t = gy_input(b->m->g, "timestep", GY_F32, GY_S(b->batch));            /* [B], 0 .. 999 */
-    gy_t y = gy_unet(b->m, &spec, x, t, context_input(b), .control = control_inputs(b, &spec));
+    gy_unet_args net = {.m = b->m, .spec = &spec, .x = x, .t = t, .control = control_inputs(b, &spec)};
+    context_inputs(b, &net);
+    adapter_inputs(b, &spec, net.adapter);
+    gy_t y = gy_unet_(net);
     gy_output(y, "noise"); /* [B, H, W, 4] */
 }
 
@@ -195,8 +241,9 @@ static void objective(gy_build *b) {
     gy_noise_init(&noise, GY_NOISE_SCALED_LINEAR, 1000, 0, 0);
     gy_t x0 = gy_input(m->g, "latents", GY_F32, latents_shape(c, b->batch));
     gy_noised n = gy_noise_batch(m, &noise, x0, GY_PREDICT_EPS);
-    gy_t y = gy_unet(m, &spec, n.x, n.t, context_input(b), .recompute = spec.levels > 2);
-    gy_t loss = gy_mse(y, n.target, GY_LOSS_MEAN);
+    gy_unet_args net = {.m = m, .spec = &spec, .x = n.x, .t = n.t, .recompute = spec.levels > 2};
+    context_inputs(b, &net);
+    gy_t loss = gy_mse(gy_unet_(net), n.target, GY_LOSS_MEAN);
     gy_output(loss, "loss");
     gy_optim_adamw(m->g, m->store, loss, .weight_decay = 1e-4, .decays = gy_decays_matrices, .clip_norm = 1);
 }
@@ -247,6 +294,11 @@ static void draw(const gy_job *j, gy_plan *p, gy_rng *r, int64_t row) {
     for (int64_t i = 0; i < d->width; i++)
         latent[i] = d->mean[k * d->width + i] + (float)(c->spread * gy_rng_normal(r));
     if (context) memcpy(context + row * words, d->context + k * words, (size_t)words * sizeof *context);
+    float *image = gy_plan_input(p, "context_image"), *mix = gy_plan_input(p, "mix");
+    if (mix) mix[row] = 0.5f;
+    for (int64_t i = 0; image && i < c->image_tokens; i++) /* the text's tokens over and over */
+        memcpy(image + (row * c->image_tokens + i) * c->context, d->context + k * words + i % c->tokens * c->context,
+               (size_t)c->context * sizeof *image);
 }
 
 static gy_status batch(gy_job *j, gy_plan *p, int64_t phase, int64_t step) {

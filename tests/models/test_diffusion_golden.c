@@ -248,9 +248,53 @@ static void unet_with_two_contexts_matches_diffusers(void **state) {
     golden c;
     begin(&c, *state, "unet_dual");
     gy_t x = in(&c, "latents"), text = in(&c, "context"), image = in(&c, "context_image");
-    gy_t y = gy_unet(&c.m, &spec, x, in(&c, "timestep"), text, image, .mix = 0.3);
+    gy_t y = gy_unet(&c.m, &spec, x, in(&c, "timestep"), text, image, .mix = gy_full(c.g, GY_F32, GY_S0, 0.3));
     check(&c, "unet_dual", 1, NAMES("noise"), &y, 3, NAMES("latents", "context", "context_image"),
           VALUES(x, text, image));
+}
+
+/* The registered model: one set of weights, the mixture an input, a number a row. */
+static void registered_unet_with_two_contexts_matches_diffusers(void **state) {
+    static const char *const set[] = {"dual=1",     "width=6",   "tokens=4",    "context=8", "image_tokens=3",
+                                      "widths=4,8", "heads=2,0", "mid_heads=2", "groups=4"};
+    gy_ctx *ctx = *state;
+    golden c;
+    gy_job j;
+    gy_compiled net;
+    begin(&c, ctx, "unet_dual");
+    assert_ok(ctx, gy_job_init(&j, ctx, gy_model_find("sd15-unet"), NULL, set, sizeof set / sizeof *set));
+    assert_ok(ctx, gy_job_compile(&j, 2, NULL, 0, &net));
+    assert_ok(ctx, gy_weights_load(ctx, "tests/golden/unet_dual.safetensors", NULL, j.store, NULL));
+    static const char *const names[] = {"latents", "timestep", "context", "context_image"};
+    for (int i = 0; i < 4; i++) {
+        gy_tensor t = stored(&c, "", names[i]);
+        assert_ok(ctx, gy_plan_feed(net.plan, names[i], &t));
+        gy_tensor_free(ctx, &t);
+    }
+    float *mix = gy_plan_input(net.plan, "mix"), *image = gy_plan_input(net.plan, "context_image");
+    mix[0] = mix[1] = 0.3f;
+    assert_ok(ctx, gy_plan_run(net.plan));
+    gy_tensor want = stored(&c, "", "noise"), have = gy_plan_output(net.plan, "noise");
+    near(&c, "noise", &have, &want, 1e-4);
+    /* all weight on the text in the second row: the first row stays, and the second does not see its picture */
+    int64_t row = gy_shape_count(have.shape) / 2;
+    float *first = gy_malloc(ctx, gy_tensor_bytes(&have));
+    memcpy(first, have.data, gy_tensor_bytes(&have));
+    mix[1] = 1;
+    assert_ok(ctx, gy_plan_run(net.plan));
+    assert_memory_equal(have.data, first, (size_t)row * sizeof *first);
+    assert_memory_not_equal((float *)have.data + row, first + row, (size_t)row * sizeof *first);
+    memcpy(first, have.data, gy_tensor_bytes(&have));
+    for (int i = 0; i < 3 * 8; i++) image[3 * 8 + i] += 1.0f;
+    assert_ok(ctx, gy_plan_run(net.plan));
+    assert_memory_equal(have.data, first, gy_tensor_bytes(&have));
+    gy_free(ctx, first);
+    gy_tensor_free(ctx, &want);
+    gy_compiled_free(&net);
+    gy_job_free(&j);
+    gy_graph_free(c.g);
+    gy_store_free(c.store);
+    gy_safetensors_close(&c.io);
 }
 
 static void monai_unet(void **state, const char *name, int64_t axes) {
@@ -369,6 +413,7 @@ int main(void) {
         TEST(unet_with_recomputation_has_the_same_gradients),
         TEST(unet_with_linear_projections_and_classes_at_odd_sizes_matches_diffusers),
         TEST(unet_with_two_contexts_matches_diffusers),
+        TEST(registered_unet_with_two_contexts_matches_diffusers),
         TEST(unet_in_three_dimensions_matches_monai),
         TEST(unet_in_one_dimension_matches_monai),
         TEST(controlnet_matches_diffusers),

@@ -91,33 +91,76 @@ static void settings_that_make_no_net_are_refused(void **state) {
     refused(*state, "sd-vae", "height=15", "multiples of 2");
 }
 
-/* sd15-controlnet's outputs are sd15-unet's inputs, name by name. */
-static void control_outputs_fit_the_net_s_inputs(void **state) {
-    static const char *const on[] = {"control=1"};
+/* The outputs of `slug` are sd15-unet's inputs, name by name. */
+static void outputs_fit(gy_ctx *ctx, const char *slug, const char *config, const char *setting, int n,
+                        const char *const names[]) {
     gy_job net, side;
     gy_compiled a, b;
-    assert_ok(*state, gy_job_init(&net, *state, gy_model_find("sd15-unet"), NULL, on, 1));
-    assert_ok(*state, gy_job_init(&side, *state, gy_model_find("sd15-controlnet"), NULL, NULL, 0));
-    assert_ok(*state, gy_job_compile(&net, 1, NULL, 0, &a));
-    assert_ok(*state, gy_job_compile(&side, 1, NULL, 0, &b));
-    assert_ok(*state, gy_plan_run(b.plan));
-    static const char *const names[] = {"down_0", "down_1", "down_2", "down_3", "mid"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    assert_ok(ctx, gy_job_init(&net, ctx, gy_model_find("sd15-unet"), NULL, &setting, 1));
+    assert_ok(ctx, gy_job_init(&side, ctx, gy_model_find(slug), config, NULL, 0));
+    assert_ok(ctx, gy_job_compile(&net, 1, NULL, 0, &a));
+    assert_ok(ctx, gy_job_compile(&side, 1, NULL, 0, &b));
+    assert_ok(ctx, gy_plan_run(b.plan));
+    for (int i = 0; i < n; i++) {
         gy_tensor t = gy_plan_output(b.plan, names[i]);
-        assert_ok(*state, gy_plan_feed(a.plan, names[i], &t));
+        assert_ok(ctx, gy_plan_feed(a.plan, names[i], &t));
     }
-    assert_ok(*state, gy_plan_run(a.plan));
+    assert_ok(ctx, gy_plan_run(a.plan));
     gy_compiled_free(&a);
     gy_compiled_free(&b);
     gy_job_free(&net);
     gy_job_free(&side);
 }
 
+static void control_outputs_fit_the_net_s_inputs(void **state) {
+    static const char *const names[] = {"down_0", "down_1", "down_2", "down_3", "mid"};
+    outputs_fit(*state, "sd15-controlnet", "small", "control=1", 5, names);
+}
+
+static void adapter_outputs_fit_the_net_s_inputs(void **state) {
+    static const char *const names[] = {"level_0", "level_1"};
+    outputs_fit(*state, "sd15-adapter", NULL, "adapter=1", 2, names);
+}
+
+static bool same_state(const gy_job *j, const char *a, const char *b) {
+    gy_state *x = gy_state_find(j->store, a), *y = gy_state_find(j->store, b);
+    assert_non_null(x);
+    assert_non_null(y);
+    return memcmp(x->value.data, y->value.data, gy_tensor_bytes(&x->value)) == 0;
+}
+
+/* At first the copy has the U-Net's weights and steers by nothing at all: both errors are one number, bit for bit. The
+ * copy learns, the U-Net stays. */
+static void a_control_net_starts_as_the_bare_net_and_learns(void **state) {
+    static const char *const set[] = {"batch=16"};
+    gy_ctx *ctx = *state;
+    gy_job j;
+    gy_metrics before = {0}, after = {0};
+    open_job(ctx, "sd15-controlnet", NULL, set, 1, &j);
+    assert_true(same_state(&j, "conv_in.weight", "unet.conv_in.weight"));
+    assert_true(same_state(&j, "mid_block.resnets.1.conv2.weight", "unet.mid_block.resnets.1.conv2.weight"));
+    assert_ok(ctx, j.def->evaluate(&j, &before));
+    assert_true(gy_metric_get(&before, "eps_mse") == gy_metric_get(&before, "eps_mse_without_hint"));
+    j.steps = 60;
+    assert_ok(ctx, gy_job_train(&j));
+    assert_ok(ctx, j.def->evaluate(&j, &after));
+    assert_true(gy_metric_get(&after, "eps_mse_without_hint") == gy_metric_get(&before, "eps_mse_without_hint"));
+    if (!(gy_metric_get(&after, "eps_mse") < gy_metric_get(&before, "eps_mse")))
+        fail_msg("error %g with the hint, %g without", gy_metric_get(&after, "eps_mse"),
+                 gy_metric_get(&after, "eps_mse_without_hint"));
+    assert_false(same_state(&j, "mid_block.resnets.1.conv2.weight", "unet.mid_block.resnets.1.conv2.weight"));
+    gy_job_free(&j);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(the_text_conditioned_net_learns),           TEST(the_autoencoder_learns),
-        TEST(training_in_two_parts_gives_the_same_bits), TEST(settings_that_make_no_net_are_refused),
+        TEST(the_text_conditioned_net_learns),
+        TEST(the_autoencoder_learns),
+        TEST(training_in_two_parts_gives_the_same_bits),
+        TEST(settings_that_make_no_net_are_refused),
         TEST(control_outputs_fit_the_net_s_inputs),
+        TEST(adapter_outputs_fit_the_net_s_inputs),
+        TEST(a_control_net_starts_as_the_bare_net_and_learns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
