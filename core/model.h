@@ -147,6 +147,7 @@ struct gy_job {
     uint64_t seed;
     const char *data_path, *ablate;
     int64_t steps, step; /* in all; done so far */
+    bool from_run;       /* a checkpoint follows open: what it holds need not be read from elsewhere */
     int64_t batch;
     int64_t save_every; /* steps between checkpoints; 0: only at the end */
     gy_store *store;

@@ -141,7 +141,10 @@ static gy_status from_recording(gy_eeg *e, const gy_eeg_args *a, const char *pat
             e->channels++;
             n = r.channel[i].samples;
         }
-    if (e->channels == 0 || n < 2) s = gy_fail(e->ctx, GY_ERR_FORMAT, "%s: no channel of voltages", path);
+    if (e->channels == 0)
+        s = gy_fail(e->ctx, GY_ERR_FORMAT, "%s: no channel of voltages", path);
+    else if (n < 2)
+        s = gy_fail(e->ctx, GY_ERR_FORMAT, "%s: %" PRId64 " samples a channel: expected two or more", path, n);
     if (!(e->rate > 0)) e->rate = base;
     int64_t m = gy_resampled(n, base, e->rate), split = (int64_t)(a->train * (double)m);
     if (s == GY_OK && m < 2 * e->samples)

@@ -188,7 +188,8 @@ static gy_status read_pair(gy_labelled *l, const char *path, const char *comma, 
     if (!image) return GY_ERR_NOMEM;
     gy_status s = GY_OK;
     if (labels && !comma)
-        s = gy_fail(l->ctx, GY_ERR_USAGE, "%s: expected a folder or 'image.nii.gz,labels.nii.gz'", path);
+        s = gy_fail(l->ctx, GY_ERR_IO, "%s: %s; expected a folder or 'image.nii.gz,labels.nii.gz'", path,
+                    gy_path_exists(path) ? "one file" : "no such file or folder");
     if (s == GY_OK) s = read_volume(l, image, comma ? comma + 1 : NULL, &values[0]);
     gy_free(l->ctx, image);
     return s;

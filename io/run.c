@@ -177,6 +177,7 @@ static gy_status job_from_json(gy_ctx *ctx, const gy_bytes *src, const gy_json *
         return s;
     }
     gy_ctx_set_precision(ctx, precision);
+    j->from_run = true;
     j->steps = steps;
     j->save_every = save_every;
     const char *hash = gy_json_string(doc, gy_json_get(doc, 0, "data_hash"));

@@ -104,6 +104,8 @@ static gy_status from_text(gy_job *j, corpus *d) {
     gy_status s = gy_bytes_open(j->ctx, j->data_path, NULL, &src);
     if (s != GY_OK) return s;
     s = gy_bytes_borrow(&src, 0, src.size, &p, &owned);
+    const uint8_t *nul = s == GY_OK && src.size ? memchr(p, 0, (size_t)src.size) : NULL;
+    if (nul) s = gy_bytes_fail(&src, (uint64_t)(nul - p), "a NUL byte: this is no text");
     if (s == GY_OK) {
         d->n = (int64_t)src.size;
         d->bytes = true;

@@ -74,18 +74,18 @@ static void make_voxel(const config *c, lab *d, gy_rng *r, int64_t v) {
     d->deviation[v] = (float)sqrt(square / (double)c->images - sum / (double)c->images * sum / (double)c->images);
 }
 
-/* The frozen generator's weights, unless a checkpoint brought them. */
+/* The frozen generator's weights, unless a checkpoint brings them. */
 static gy_status load_generator(gy_job *j) {
     static const char *const ours[] = {"features.*", "head.*", "vae.*", NULL};
     static const gy_weight_rule rules[] = {{"generator.*", "*", 0, 0, false}, {0}};
     config c = *(const config *)j->cfg;
     gy_job view = *j;
     gy_compiled run;
-    if (!*c.generator || gy_state_find(j->store, "generator.conv_in.weight")) return GY_OK;
+    if (!*c.generator || j->from_run || gy_state_find(j->store, "generator.conv_in.weight")) return GY_OK;
     if (!gy_path_exists(c.generator))
         return gy_fail(j->ctx, GY_ERR_IO,
                        "%s: the frozen generator's weights are not there (run from Gyrus' folder, or train some: gyrus "
-                       "train tinysd --out D, then --set generator=D/model.safetensors)",
+                       "train tinysd --out D, then --set generator=D/checkpoint.safetensors)",
                        c.generator);
     snprintf(c.part, sizeof c.part, "guidance");
     view.cfg = &c;

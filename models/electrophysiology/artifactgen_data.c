@@ -192,13 +192,13 @@ static gy_status split(gy_job *j, lab *d, const gy_tensor *eeg, const gy_table *
         int64_t k = who >= 0 ? number_of(gy_table_cell(t, i, who), subject, &subjects, MAX_SUBJECTS) : i;
         label[i] = number_of(gy_table_cell(t, i, column), class, &d->classes, c->classes);
         if (k < 0 || label[i] < 0)
-            s = gy_fail(j->ctx, GY_ERR_USAGE, "%s: line %" PRId64 ": more than %d %s", t->path, t->line[i],
+            s = gy_fail(j->ctx, GY_ERR_FORMAT, "%s: line %" PRId64 ": more than %d %s", t->path, t->line[i],
                         k < 0 ? MAX_SUBJECTS : (int)c->classes, k < 0 ? "subjects" : "classes (see --set classes=)");
         side[i] = k % 5 == 4;
         n_test += side[i];
     }
     if (s == GY_OK && (n_test == 0 || n_test == n))
-        s = gy_fail(j->ctx, GY_ERR_USAGE, "%s: fewer than five subjects: nothing can be held out", t->path);
+        s = gy_fail(j->ctx, GY_ERR_FORMAT, "%s: fewer than five subjects: nothing can be held out", t->path);
     if (s == GY_OK) s = windows_new(j->ctx, c, (n - n_test) * per, &d->train);
     if (s == GY_OK) s = windows_new(j->ctx, c, n_test * per, &d->test);
     int64_t at[2] = {0, 0};

@@ -245,7 +245,7 @@ static gy_status read_folder(gy_job *j, set *d) {
     bool pictures = gy_encoder_is(((const config *)j->cfg)->backbone, "dinov2");
     gy_tensor x = {0}, y = {0}, area = {0};
     if (!gy_path_is_dir(j->data_path))
-        return gy_fail(j->ctx, GY_ERR_USAGE, "%s: expected a folder with %s.npy, responses.npy and areas.npy",
+        return gy_fail(j->ctx, GY_ERR_IO, "%s: expected a folder with %s.npy, responses.npy and areas.npy",
                        j->data_path, pictures ? "images" : "tokens");
     gy_status s = read_array(j, pictures ? "images" : "tokens", pictures ? 4 : 3, &x);
     if (s == GY_OK) s = read_array(j, "responses", 2, &y);

@@ -234,7 +234,7 @@ static gy_status read_folder(gy_job *j, gy_rng *r, city *d) {
     static const char *const masks[] = {"train_mask", "valid_mask", "test_mask"};
     gy_tensor x = {0}, e = {0}, y = {0}, mask[3] = {{0}};
     if (!gy_path_is_dir(j->data_path))
-        return gy_fail(j->ctx, GY_ERR_USAGE,
+        return gy_fail(j->ctx, GY_ERR_IO,
                        "%s: expected a folder with node_features.npy, edge_indices.npy and node_labels.npy",
                        j->data_path);
     gy_status s = read_array(j, "node_features", 2, true, &x);

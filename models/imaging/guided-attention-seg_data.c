@@ -105,7 +105,7 @@ static gy_status read_volumes(gy_job *j, lab *d) {
     gy_status s = gy_labelled_open(j->ctx, j->data_path, true, &l);
     if (s != GY_OK) return s;
     if (l.classes != c->classes)
-        s = gy_fail(j->ctx, GY_ERR_USAGE,
+        s = gy_fail(j->ctx, GY_ERR_FORMAT,
                     "%s: %" PRId64 " different labels, the model has %" PRId64 " classes; use --set classes=%" PRId64,
                     j->data_path, l.classes, c->classes, l.classes);
     if (s == GY_OK) cut(c, d, &l, false, count);

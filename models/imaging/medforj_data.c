@@ -219,7 +219,7 @@ static gy_status list_files(gy_job *j, char *file[MAX_FILES], int64_t *n) {
     for (int64_t i = 0; i < *n; i++)
         if (!file[i]) return GY_ERR_NOMEM;
     qsort(file, (size_t)*n, sizeof *file, by_name);
-    if (!*n) return gy_fail(j->ctx, GY_ERR_USAGE, "%s: no .nii or .nii.gz in this folder", j->data_path);
+    if (!*n) return gy_fail(j->ctx, GY_ERR_IO, "%s: no .nii or .nii.gz in this folder", j->data_path);
     return GY_OK;
 }
 

@@ -123,7 +123,7 @@ static double lr(const gy_job *j, int64_t phase, int64_t step) {
 static gy_status open_data(gy_job *j) {
     const config *c = j->cfg;
     if (j->data_path)
-        return gy_fail(j->ctx, GY_ERR_USAGE,
+        return gy_fail(j->ctx, GY_ERR_UNSUPPORTED,
                        "circuit-reuse: %s: the model makes its own prompts; texts are trained on by gpt2",
                        j->data_path);
     if (c->planted)

@@ -219,6 +219,10 @@ static void bad_input_is_refused(void **state) {
     assert_ok(*state, gy_job_init(&j, *state, gy_model_find("braindive"), NULL, lost, 1));
     assert_message(*state, gy_job_open(&j), "no/such.safetensors");
     gy_job_free(&j);
+    assert_ok(*state, gy_job_init(&j, *state, gy_model_find("braindive"), NULL, lost, 1));
+    j.from_run = true; /* a checkpoint brings the generator: the file it once came from may be gone */
+    assert_ok(*state, gy_job_open(&j));
+    gy_job_free(&j);
     assert_ok(*state, gy_job_init(&j, *state, gy_model_find("braindive"), NULL, NULL, 0));
     j.data_path = "somewhere";
     assert_message(*state, gy_job_open(&j), "generated brain");

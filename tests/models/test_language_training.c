@@ -131,6 +131,10 @@ static void bytes_and_token_ids_are_read(void **state) {
     assert_close(m.m[0].chance, log(7), 1e-3);
     assert_ok(ctx, j.def->artefacts(&j, dir));
     gy_job_free(&j);
+    text[500] = 0; /* a picture, an archive: no text */
+    assert_ok(ctx, gy_write_file(ctx, path, text, sizeof text));
+    assert_message(ctx, start(ctx, &j, "gpt2", path, 2), "byte 500: a NUL byte");
+    gy_job_free(&j);
     unlink(path);
     snprintf(path, sizeof path, "%s/sample.txt", dir);
     assert_int_equal(unlink(path), 0);
