@@ -14,12 +14,12 @@
  *            it: who writes the answer, who steers the writers, who feeds the steerer; and forcing the attention of
  *            the inhibition head must repair the coloured objects, as in the paper.
  *   trained  GPT-2 in small learns three tasks at once: IOI, coloured objects, and a lookup table that needs no moving
- *            of earlier tokens. The importance of each head (loss of log-probability under mean ablation) must agree
- *            between the two tasks of one kind more than with the third.
+ *            of what is answered. Which heads write the answer (path patching to the logits, with another name, colour
+ *            or digit in the prompt) must agree between the two tasks of one kind more than with the third.
  * Ablation `freeze` lets later heads react to a patch, so that what is measured is no longer a path; `separate` trains
  * the coloured objects in a network of their own, where nothing can be shared.
  *
- * Inferred: prompts of ten tokens in place of English; importance by mean ablation for the trained half. `paper` is
+ * Inferred: prompts of ten tokens in place of English; three networks a claim. `paper` is
  * GPT-2 medium, for the public weights. */
 #include "circuit-reuse.h"
 #include "../blocks/options.h"
@@ -51,8 +51,8 @@ static const gy_option options[] = {SIZE(layers, 1, 128, "blocks"),
 
 static const config tiny = {.model = {3, 4, 64, 256, GY_CIRCUIT_TOKENS, GY_CIRCUIT_VOCABULARY, 1e-5, 0},
                             .tokens = GY_CIRCUIT_TOKENS,
-                            .each = 64,
-                            .steps = 1500,
+                            .each = 48,
+                            .steps = 900,
                             .prompts = 200,
                             .lr = 2e-3,
                             .weight_decay = 0.01};
@@ -193,19 +193,20 @@ gy_status gy_circuit_measure(gy_job *j, gy_job *colours, gy_circuit_findings *f)
         gy_circuit_prompts x;
         gy_patching *p = NULL;
         gy_job *of = task == GY_TASK_COLOUR && colours ? colours : j;
-        s = gy_circuit_draw(j->ctx, &gy_circuit_trained_alphabet, task, GY_CORRUPT_FLIP, c->prompts, j->seed, &r, &x);
+        s = gy_circuit_draw(j->ctx, &gy_circuit_trained_alphabet, task, GY_CORRUPT_CONTENT, c->prompts, j->seed, &r,
+                            &x);
         if (s == GY_OK) s = gy_patching_new(of, &x.p, c->model.layers, c->model.heads, -1, false, &p);
-        if (s == GY_OK) s = gy_patching_ablate(p, f->drop[task]);
+        if (s == GY_OK) s = gy_patching_map(p, GY_TO_LOGITS, 0, NULL, f->effect[task]);
         if (s == GY_OK) f->accuracy[task] = gy_patching_accuracy(p);
-        for (int64_t i = 0; s == GY_OK && i < n; i++) f->drop[task][i] = fmax(f->drop[task][i], 0);
+        for (int64_t i = 0; s == GY_OK && i < n; i++) f->effect[task][i] = fmax(f->effect[task][i], 0);
         gy_patching_free(p);
         gy_circuit_free_prompts(j->ctx, &x);
     }
     if (s != GY_OK) return s;
-    f->same = cosine(f->drop[GY_TASK_IOI], f->drop[GY_TASK_COLOUR], n);
-    f->control = cosine(f->drop[GY_TASK_IOI], f->drop[GY_TASK_TABLE], n);
-    f->overlap_same = overlap(f->drop[GY_TASK_IOI], f->drop[GY_TASK_COLOUR], n);
-    f->overlap_control = overlap(f->drop[GY_TASK_IOI], f->drop[GY_TASK_TABLE], n);
+    f->same = cosine(f->effect[GY_TASK_IOI], f->effect[GY_TASK_COLOUR], n);
+    f->control = cosine(f->effect[GY_TASK_IOI], f->effect[GY_TASK_TABLE], n);
+    f->overlap_same = overlap(f->effect[GY_TASK_IOI], f->effect[GY_TASK_COLOUR], n);
+    f->overlap_control = overlap(f->effect[GY_TASK_IOI], f->effect[GY_TASK_TABLE], n);
     return s;
 }
 
@@ -242,28 +243,28 @@ static gy_status panels(gy_job *j, void *report) {
     const char *names[SHOWN];
     if (!f) return GY_ERR_NOMEM;
     gy_status s = gy_circuit_measure(j, NULL, f);
-    for (int task = 0; task < GY_TASKS; task++)
-        gy_report_plan(report, panel[task], "how much of the answer is lost without each head");
+    for (int task = 0; task < GY_TASKS; task++) gy_report_plan(report, panel[task], "which heads write the answer");
     for (int64_t i = 0; i < n && i < SHOWN; i++) {
         snprintf(name[i], sizeof name[i], "%" PRId64 ".%" PRId64, i / c->model.heads, i % c->model.heads);
         names[i] = name[i];
     }
     for (int task = 0; s == GY_OK && task < GY_TASKS; task++) {
-        gy_panel about = {.panel = panel[task],
-                          .title = title[task],
-                          .caption = "Each head's output is replaced by its mean over all prompts. Tall bars are heads "
-                                     "that the task needs. Tasks that share a circuit have the same tall bars.",
-                          .alt = "One bar a head: loss of log-probability of the answer",
-                          .label = "loss of log-probability",
-                          .unit = "nats",
-                          .n = c->prompts,
-                          .n_of = "held-out prompts",
-                          .chance = NAN};
-        s = n <= SHOWN ? gy_panel_bars(j, report, &about, n, names, f->drop[task])
+        gy_panel about = {
+            .panel = panel[task],
+            .title = title[task],
+            .caption = "How far each head alone carries the logits from one answer to another, when the name, colour "
+                       "or digit that decides is exchanged. Tasks that share a circuit have the same tall bars.",
+            .alt = "One bar a head: its direct effect on the logits",
+            .label = "direct effect",
+            .unit = "share of the logit difference",
+            .n = c->prompts,
+            .n_of = "held-out prompts",
+            .chance = NAN};
+        s = n <= SHOWN ? gy_panel_bars(j, report, &about, n, names, f->effect[task])
                        : gy_report_explain(report, panel[task], "more heads than a bar chart can show");
     }
     gy_report_term(report, "head", "one of the parallel attentions of a block, named layer.head");
-    gy_report_term(report, "mean ablation", "a head says the same to every prompt: its average");
+    gy_report_term(report, "direct effect", "what a head writes into the logits itself, other heads held fixed");
     gy_free(j->ctx, f);
     return s;
 }
@@ -271,7 +272,7 @@ static gy_status panels(gy_job *j, void *report) {
 static const char *const equations[] = {
     "m = logit(answer) - logit(alternative), at the last token",
     "effect(s -> R) = (m_patched - m_clean) / (m_corrupt - m_clean), every other head frozen",
-    "importance(h) = log p(answer) - log p(answer | z_h := mean z_h)", NULL};
+    "similarity of tasks: cosine of their maps of direct effects, negative effects left out", NULL};
 
 const gy_model_def gy_model_circuit_reuse = {
     .slug = "circuit-reuse",

@@ -19,13 +19,15 @@ typedef struct gy_circuit_config {
 typedef enum gy_circuit_task {
     GY_TASK_IOI = 0, /* BOS A w B w w w S w END -> the name of A, B that is not S */
     GY_TASK_COLOUR,  /* BOS c o c o c o Q o END -> the colour before the object asked for */
-    GY_TASK_TABLE,   /* BOS w w w w w w d d END -> an entry of a table of ten by ten */
+    GY_TASK_TABLE,   /* BOS w w w w w w w d d -> an entry of a table of ten by ten */
     GY_TASKS
 } gy_circuit_task;
 /* How the corrupt prompt differs. */
 typedef enum gy_corruption {
     GY_CORRUPT_FLIP = 0, /* the other answer: S is the other name, another object or digit is asked for */
-    GY_CORRUPT_ABC       /* IOI: a third name stands where S stood */
+    GY_CORRUPT_ABC,      /* IOI: a third name stands where S stood */
+    GY_CORRUPT_CONTENT   /* what is answered is another: another name or colour stands in its place (a table has other
+                            digits) */
 } gy_corruption;
 /* The tokens of a prompt's alphabet. */
 typedef struct gy_alphabet {
@@ -66,9 +68,9 @@ gy_t gy_planted(gy_mod *m, gy_t ids);
 enum { GY_CIRCUIT_MOST_HEADS = 1024 };
 typedef struct gy_circuit_findings {
     double accuracy[GY_TASKS];
-    double drop[GY_TASKS][GY_CIRCUIT_MOST_HEADS]; /* of log-probability under mean ablation, negative ones cut to 0 */
-    double same, control;                         /* cosines of maps: IOI with colours, IOI with the table */
-    double overlap_same, overlap_control;         /* shares of the four strongest heads */
+    double effect[GY_TASKS][GY_CIRCUIT_MOST_HEADS]; /* of each head on the logits, negative ones cut to 0 */
+    double same, control;                           /* cosines of maps: IOI with colours, IOI with the table */
+    double overlap_same, overlap_control;           /* shares of the four strongest heads */
 } gy_circuit_findings;
 /* `colours` (NULL: j itself): the trained job whose heads are taken for the second task. */
 gy_status gy_circuit_measure(gy_job *j, gy_job *colours, gy_circuit_findings *f) GY_MUST_CHECK;

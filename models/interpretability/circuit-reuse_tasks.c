@@ -63,13 +63,16 @@ static void names(const gy_alphabet *a, gy_corruption how, gy_rng *r, int64_t *x
     *other = a->name + who[s];
     *at = s ? 1 : 3;
     memcpy(y, x, T * sizeof *y);
-    y[7] = a->name + who[how == GY_CORRUPT_ABC ? 2 : 1 - s];
+    if (how == GY_CORRUPT_CONTENT)
+        y[*at] = *other = a->name + who[2];
+    else
+        y[7] = a->name + who[how == GY_CORRUPT_ABC ? 2 : 1 - s];
 }
 
-static void colours(const gy_alphabet *a, gy_rng *r, int64_t *x, int64_t *y, int64_t *answer, int64_t *other,
-                    int64_t *at) {
-    int64_t colour[3], object[3], asked[2];
-    distinct(r, a->colours, 3, colour);
+static void colours(const gy_alphabet *a, gy_corruption how, gy_rng *r, int64_t *x, int64_t *y, int64_t *answer,
+                    int64_t *other, int64_t *at) {
+    int64_t colour[4], object[3], asked[2];
+    distinct(r, a->colours, 4, colour);
     distinct(r, a->objects, 3, object);
     distinct(r, 3, 2, asked);
     for (int i = 0; i < 3; i++) {
@@ -82,7 +85,10 @@ static void colours(const gy_alphabet *a, gy_rng *r, int64_t *x, int64_t *y, int
     *other = a->colour + colour[asked[1]];
     *at = 1 + 2 * asked[0];
     memcpy(y, x, T * sizeof *y);
-    y[8] = a->object + object[asked[1]];
+    if (how == GY_CORRUPT_CONTENT)
+        y[*at] = *other = a->colour + colour[3];
+    else
+        y[8] = a->object + object[asked[1]];
 }
 
 static void table(const gy_alphabet *a, uint64_t seed, gy_rng *r, int64_t *x, int64_t *y, int64_t *answer,
@@ -93,11 +99,11 @@ static void table(const gy_alphabet *a, uint64_t seed, gy_rng *r, int64_t *x, in
         changed = gy_rng_below(r, DIGITS);
         *other = a->answer + entry(seed, changed, second);
     } while (*other == *answer);
-    x[7] = a->digit + first;
-    x[8] = a->digit + second;
-    *at = 7;
+    x[T - 2] = a->digit + first;
+    x[T - 1] = a->digit + second;
+    *at = T - 2;
     memcpy(y, x, T * sizeof *y);
-    y[7] = a->digit + changed;
+    y[T - 2] = a->digit + changed;
 }
 
 gy_status gy_circuit_draw(gy_ctx *ctx, const gy_alphabet *a, gy_circuit_task task, gy_corruption how, int64_t n,
@@ -115,7 +121,7 @@ gy_status gy_circuit_draw(gy_ctx *ctx, const gy_alphabet *a, gy_circuit_task tas
         x[0] = a->begin;
         x[T - 1] = a->end;
         if (task == GY_TASK_IOI) names(a, how, r, x, y, out->answer + i, out->other + i, out->at + i);
-        if (task == GY_TASK_COLOUR) colours(a, r, x, y, out->answer + i, out->other + i, out->at + i);
+        if (task == GY_TASK_COLOUR) colours(a, how, r, x, y, out->answer + i, out->other + i, out->at + i);
         if (task == GY_TASK_TABLE) table(a, seed, r, x, y, out->answer + i, out->other + i, out->at + i);
     }
     out->p = (gy_prompts){n, T, out->clean, out->corrupt, out->answer, out->other};
