@@ -66,3 +66,24 @@ void assert_resume_is_bit_identical(gy_ctx *ctx, const char *slug, const char *c
     gy_job_free(last);
     gy_job_free(&whole);
 }
+
+void assert_settings_are_refused(gy_ctx *ctx, const char *slug, int64_t n, const char *const cases[][2]) {
+    gy_job j;
+    for (int64_t i = 0; i < n; i++) {
+        assert_message(ctx, gy_job_init(&j, ctx, gy_model_find(slug), NULL, cases[i], 1), cases[i][1]);
+        gy_error_clear(ctx);
+    }
+}
+
+void assert_opening_survives_lack_of_memory(gy_ctx *ctx, const char *slug, const char *const *settings, int64_t last) {
+    for (int64_t n = 1; n <= last; n++) {
+        gy_job j;
+        make_job(ctx, &j, slug, 1, settings);
+        gy_mem_fail_at(ctx, n);
+        gy_status s = gy_job_open(&j);
+        gy_mem_fail_at(ctx, 0);
+        assert_true(s == GY_OK || s == GY_ERR_NOMEM);
+        gy_job_free(&j);
+        gy_error_clear(ctx);
+    }
+}

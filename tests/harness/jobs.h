@@ -20,4 +20,10 @@ int64_t parameters_of(const gy_store *s, const char *prefix);
 void assert_resume_is_bit_identical(gy_ctx *ctx, const char *slug, const char *const *settings, int n,
                                     const int64_t *stops);
 
+/* Each of n settings of the default configuration is refused with the message beside it. */
+void assert_settings_are_refused(gy_ctx *ctx, const char *slug, int64_t n, const char *const cases[][2]);
+/* Opening a "tiny" job whose first, second, ... last allocation fails: either it goes well or memory is out, and
+ * nothing leaks (the harness sees it). */
+void assert_opening_survives_lack_of_memory(gy_ctx *ctx, const char *slug, const char *const *settings, int64_t last);
+
 #endif

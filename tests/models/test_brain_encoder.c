@@ -298,27 +298,14 @@ static void bad_options_are_named(void **state) {
     };
     gy_ctx *ctx = *state;
     gy_job j;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        assert_message(ctx, gy_job_init(&j, ctx, def(), NULL, cases[i], 1), cases[i][1]);
-        gy_error_clear(ctx);
-    }
+    assert_settings_are_refused(ctx, "brain-encoder-transformer", sizeof cases / sizeof *cases, cases);
     assert_ok(ctx, gy_job_init(&j, ctx, def(), NULL, (const char *[]){"grid=2"}, 1));
     assert_message(ctx, gy_job_open(&j), "5 areas need as many cells, found 4");
     gy_job_free(&j);
 }
 
 static void out_of_memory_while_opening_leaks_nothing(void **state) {
-    gy_ctx *ctx = *state;
-    for (int64_t n = 1; n < 20; n++) {
-        gy_job j;
-        assert_ok(ctx, gy_job_init(&j, ctx, def(), "tiny", small, 12));
-        gy_mem_fail_at(ctx, n);
-        gy_status s = gy_job_open(&j);
-        gy_mem_fail_at(ctx, 0);
-        assert_true(s == GY_OK || s == GY_ERR_NOMEM);
-        gy_job_free(&j);
-        gy_error_clear(ctx);
-    }
+    assert_opening_survives_lack_of_memory(*state, "brain-encoder-transformer", small, 19);
 }
 
 int main(void) {

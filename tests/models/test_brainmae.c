@@ -1,7 +1,7 @@
 /* brainmae: its sizes, its values against PyTorch, masks, the generator's fairness, resuming, refusals. */
+#include "../harness/golden_job.h"
 #include "../harness/jobs.h"
 
-#include "io/formats/safetensors.h"
 #include "models/electrophysiology/brainmae.h"
 
 #include <math.h>
@@ -48,23 +48,15 @@ static gy_tensor fetch(gy_ctx *ctx, const gy_safetensors *file, const char *kind
 
 static void same(gy_ctx *ctx, const gy_safetensors *file, const char *kind, const char *name, const gy_tensor *have,
                  double tol) {
-    gy_tensor want = fetch(ctx, file, kind, name);
-    assert_int_equal(gy_shape_count(want.shape), gy_shape_count(have->shape));
-    for (int64_t i = 0; i < gy_shape_count(want.shape); i++) {
-        double a = gy_tensor_get(have, i), b = gy_tensor_get(&want, i);
-        if (fabs(a - b) > tol * fmax(1, fabs(b)))
-            fail_msg("%s %s[%d] is %.9g, PyTorch has %.9g", kind, name, (int)i, a, b);
-    }
-    gy_tensor_free(ctx, &want);
+    char key[128];
+    snprintf(key, sizeof key, "%s.%s", kind, name);
+    golden_close_to(ctx, file, key, have, tol);
 }
 
 static void feed(gy_ctx *ctx, gy_plan *p, const gy_safetensors *file, const char *kind, const char *input) {
-    char name[32];
-    if (!gy_plan_input(p, input)) return;
-    snprintf(name, sizeof name, "in.%s", input);
-    gy_tensor t = fetch(ctx, file, kind, name);
-    assert_ok(ctx, gy_plan_feed(p, input, &t));
-    gy_tensor_free(ctx, &t);
+    char key[128];
+    snprintf(key, sizeof key, "%s.in.%s", kind, input);
+    golden_feed_one(ctx, file, key, p, input);
 }
 
 static void values_and_a_step_match_pytorch(void **state) {

@@ -1,6 +1,7 @@
 /* city-networks: networks and influence against torch_geometric, sizes, learning, resuming, folders of arrays, bad
  * options. */
 #include "../harness/jobs.h"
+#include "../harness/tensors.h"
 
 #include "core/op.h"
 #include "io/formats/npy.h"
@@ -30,14 +31,9 @@ static gy_tensor tensor(gy_ctx *ctx, const gy_safetensors *f, const char *fmt, c
 }
 
 static void same(const char *what, const char *name, const gy_tensor *have, const gy_tensor *want, double tolerance) {
-    double top = 0;
-    assert_int_equal(gy_shape_count(have->shape), gy_shape_count(want->shape));
-    for (int64_t i = 0; i < gy_shape_count(want->shape); i++) top = fmax(top, fabs(gy_tensor_get(want, i)));
-    for (int64_t i = 0; i < gy_shape_count(want->shape); i++) {
-        double a = gy_tensor_get(have, i), b = gy_tensor_get(want, i);
-        if (!(fabs(a - b) <= tolerance * fmax(top, 1e-2)))
-            fail_msg("%s %s[%d] is %.8g, expected %.8g", what, name, (int)i, a, b);
-    }
+    char both[256];
+    snprintf(both, sizeof both, "%s %s", what, name);
+    assert_tensor_near(both, have, want, tolerance, 1e-2);
 }
 
 /* The states of m's scope get the values that the file has under their names. */
@@ -335,26 +331,11 @@ static void bad_options_are_named(void **state) {
         {"depth=0", "outside [1, 64]"},
         {"widht=3", "did you mean 'width'?"},
     };
-    gy_ctx *ctx = *state;
-    gy_job j;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        assert_message(ctx, gy_job_init(&j, ctx, def(), NULL, cases[i], 1), cases[i][1]);
-        gy_error_clear(ctx);
-    }
+    assert_settings_are_refused(*state, "city-networks", sizeof cases / sizeof *cases, cases);
 }
 
 static void out_of_memory_while_opening_leaks_nothing(void **state) {
-    gy_ctx *ctx = *state;
-    for (int64_t n = 1; n < 60; n++) {
-        gy_job j;
-        assert_ok(ctx, gy_job_init(&j, ctx, def(), "tiny", small, 5));
-        gy_mem_fail_at(ctx, n);
-        gy_status s = gy_job_open(&j);
-        gy_mem_fail_at(ctx, 0);
-        assert_true(s == GY_OK || s == GY_ERR_NOMEM);
-        gy_job_free(&j);
-        gy_error_clear(ctx);
-    }
+    assert_opening_survives_lack_of_memory(*state, "city-networks", small, 59);
 }
 
 int main(void) {

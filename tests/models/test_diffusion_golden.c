@@ -1,6 +1,6 @@
 /* U-Net, ControlNet, T2I-Adapter and autoencoder against diffusers and MONAI: outputs and all gradients of the tiny
  * networks in tests/golden (made by tests/golden/make_diffusion.py). */
-#include "../harness/harness.h"
+#include "../harness/tensors.h"
 
 #include "core/gyrus.h"
 #include "core/op.h"
@@ -83,14 +83,10 @@ static void begin(golden *c, gy_ctx *ctx, const char *name) {
 
 /* |have - want| <= tol times the largest element */
 static void near(golden *c, const char *what, const gy_tensor *have, const gy_tensor *want, double tol) {
-    double scale = 0;
+    char both[320];
+    snprintf(both, sizeof both, "%s: %s", c->name, what);
     assert_true(gy_shape_equal(have->shape, want->shape));
-    int64_t n = gy_shape_count(want->shape);
-    for (int64_t i = 0; i < n; i++) scale = fmax(scale, fabs(gy_tensor_get(want, i)));
-    for (int64_t i = 0; i < n; i++)
-        if (!(fabs(gy_tensor_get(have, i) - gy_tensor_get(want, i)) <= tol * scale))
-            fail_msg("%s: %s[%d] is %.9g, expected %.9g (largest %.3g)", c->name, what, (int)i, gy_tensor_get(have, i),
-                     gy_tensor_get(want, i), scale);
+    assert_tensor_near(both, have, want, tol, 0);
 }
 
 static void check_parameters(golden *c, gy_plan *p, int64_t n, gy_state *const *states) {

@@ -1,7 +1,6 @@
 /* du-in: its sizes, its values against PyTorch, how one stage begins from another, resuming, bad options and files. */
+#include "../harness/golden_job.h"
 #include "../harness/jobs.h"
-
-#include "io/formats/safetensors.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -45,39 +44,21 @@ static void paper_configuration_has_the_papers_parameters(void **state) {
 
 /* ---- against PyTorch ---- */
 
-static void same(gy_ctx *ctx, const gy_safetensors *file, const char *name, const gy_tensor *have, double tol) {
-    gy_tensor want;
-    assert_ok(ctx, gy_safetensors_get(file, name, &want));
-    assert_int_equal(gy_shape_count(want.shape), gy_shape_count(have->shape));
-    for (int64_t i = 0; i < gy_shape_count(want.shape); i++) {
-        double a = gy_tensor_get(have, i), b = gy_tensor_get(&want, i);
-        if (fabs(a - b) > tol * fmax(1, fabs(b))) fail_msg("%s[%d] is %.9g, PyTorch has %.9g", name, (int)i, a, b);
-    }
-    gy_tensor_free(ctx, &want);
-}
-
-static void feed(gy_ctx *ctx, gy_plan *p, const gy_safetensors *file, const char *name, const char *input) {
-    gy_tensor t;
-    assert_ok(ctx, gy_safetensors_get(file, name, &t));
-    assert_ok(ctx, gy_plan_feed(p, input, &t));
-    gy_tensor_free(ctx, &t);
-}
-
 static void run_stage(gy_ctx *ctx, gy_job *j, const gy_safetensors *file, const char *stage, const char *const *out) {
     char set[32];
     gy_compiled run;
     snprintf(set, sizeof set, "stage=%s", stage);
     assert_ok(ctx, gy_config_set(ctx, j->def, j->cfg, set));
     assert_ok(ctx, gy_job_compile(j, 4, NULL, 0, &run));
-    feed(ctx, run.plan, file, "in.signal", "signal");
-    feed(ctx, run.plan, file, "in.subject", "subject");
-    if (gy_plan_input(run.plan, "mask")) feed(ctx, run.plan, file, "in.mask", "mask");
+    golden_feed_one(ctx, file, "in.signal", run.plan, "signal");
+    golden_feed_one(ctx, file, "in.subject", run.plan, "subject");
+    golden_feed_one(ctx, file, "in.mask", run.plan, "mask");
     assert_ok(ctx, gy_plan_run(run.plan));
     for (; *out; out++) {
         char name[64];
         snprintf(name, sizeof name, "out.%s", *out);
         gy_tensor t = gy_plan_output(run.plan, *out);
-        same(ctx, file, name, &t, 1e-5);
+        golden_close_to(ctx, file, name, &t, 1e-5);
     }
     gy_compiled_free(&run);
 }
@@ -124,21 +105,21 @@ static void values_and_a_step_match_pytorch(void **state) {
     run_stage(ctx, &j, &file, "words", (const char *const[]){"logits", NULL});
 
     assert_ok(ctx, gy_job_compile_phase(&j, 0, false, &step));
-    feed(ctx, step.plan, &file, "in.signal", "signal");
-    feed(ctx, step.plan, &file, "in.subject", "subject");
+    golden_feed_one(ctx, &file, "in.signal", step.plan, "signal");
+    golden_feed_one(ctx, &file, "in.subject", step.plan, "subject");
     float *there = gy_plan_input(step.plan, "channel_mask");
     for (int i = 0; i < 12; i++) there[i] = 1;
     *(double *)gy_plan_input(step.plan, "lr") = 1e-2;
     assert_ok(ctx, gy_plan_run(step.plan));
     gy_tensor loss = gy_plan_output(step.plan, "loss"), perplexity = gy_plan_output(step.plan, "perplexity");
-    same(ctx, &file, "out.loss", &loss, 1e-5);
-    same(ctx, &file, "out.perplexity", &perplexity, 1e-5);
+    golden_close_to(ctx, &file, "out.loss", &loss, 1e-5);
+    golden_close_to(ctx, &file, "out.perplexity", &perplexity, 1e-5);
     for (size_t i = 0; i < sizeof stepped / sizeof *stepped; i++) {
         char name[96];
         snprintf(name, sizeof name, "out.vqvae.%s", stepped[i]);
         gy_state *s = gy_state_find(j.store, name + 4);
         assert_non_null(s);
-        same(ctx, &file, name, &s->value, 5e-5);
+        golden_close_to(ctx, &file, name, &s->value, 5e-5);
     }
     gy_compiled_free(&step);
     gy_safetensors_close(&file);

@@ -1,7 +1,7 @@
 /* mindbridge: its sizes, its values against PyTorch, what reset-tuning leaves alone, resuming, bad options. */
+#include "../harness/golden_job.h"
 #include "../harness/jobs.h"
 
-#include "io/formats/safetensors.h"
 #include "io/run.h"
 #include "models/blocks/measures.h"
 
@@ -37,24 +37,6 @@ static void paper_configuration_has_the_papers_parameters(void **state) {
 
 /* ---- against PyTorch ---- */
 
-static void same(gy_ctx *ctx, const gy_safetensors *file, const char *name, const gy_tensor *have, double tol) {
-    gy_tensor want;
-    assert_ok(ctx, gy_safetensors_get(file, name, &want));
-    assert_int_equal(gy_shape_count(want.shape), gy_shape_count(have->shape));
-    for (int64_t i = 0; i < gy_shape_count(want.shape); i++) {
-        double a = gy_tensor_get(have, i), b = gy_tensor_get(&want, i);
-        if (fabs(a - b) > tol * fmax(1, fabs(b))) fail_msg("%s[%d] is %.9g, PyTorch has %.9g", name, (int)i, a, b);
-    }
-    gy_tensor_free(ctx, &want);
-}
-
-static void feed(gy_ctx *ctx, gy_plan *p, const gy_safetensors *file, const char *name, const char *input) {
-    gy_tensor t;
-    assert_ok(ctx, gy_safetensors_get(file, name, &t));
-    assert_ok(ctx, gy_plan_feed(p, input, &t));
-    gy_tensor_free(ctx, &t);
-}
-
 static void values_and_a_step_match_pytorch(void **state) {
     static const char *const settings[] = {"subjects=0,1", "voxels=11,13",    "newcomer_size=0",   "pooled=8",
                                            "hidden=6",     "rank=2",          "batch=4",           "subject=1",
@@ -81,28 +63,28 @@ static void values_and_a_step_match_pytorch(void **state) {
         gy_state_touch(s);
         gy_tensor_free(ctx, &t);
     }
-    feed(ctx, run.plan, &file, "in.voxels.1", "voxels");
+    golden_feed_one(ctx, &file, "in.voxels.1", run.plan, "voxels");
     assert_ok(ctx, gy_plan_run(run.plan));
     gy_tensor image = gy_plan_output(run.plan, "image_embedding"), text = gy_plan_output(run.plan, "text_embedding"),
               made = gy_plan_output(run.plan, "synthesised_voxels");
-    same(ctx, &file, "out.image_embedding", &image, 2e-6);
-    same(ctx, &file, "out.text_embedding", &text, 2e-6);
-    same(ctx, &file, "out.synthesised", &made, 2e-6);
+    golden_close_to(ctx, &file, "out.image_embedding", &image, 2e-6);
+    golden_close_to(ctx, &file, "out.text_embedding", &text, 2e-6);
+    golden_close_to(ctx, &file, "out.synthesised", &made, 2e-6);
 
-    feed(ctx, step.plan, &file, "in.voxels.0", "voxels.0");
-    feed(ctx, step.plan, &file, "in.voxels.1", "voxels.1");
-    feed(ctx, step.plan, &file, "in.image", "image");
-    feed(ctx, step.plan, &file, "in.text", "text");
+    golden_feed_one(ctx, &file, "in.voxels.0", step.plan, "voxels.0");
+    golden_feed_one(ctx, &file, "in.voxels.1", step.plan, "voxels.1");
+    golden_feed_one(ctx, &file, "in.image", step.plan, "image");
+    golden_feed_one(ctx, &file, "in.text", step.plan, "text");
     float *from = gy_plan_input(step.plan, "cycle_from"), *to = gy_plan_input(step.plan, "cycle_to");
     from[0] = 0, from[1] = 1, to[0] = 1, to[1] = 0;
     *(double *)gy_plan_input(step.plan, "lr") = 1e-2;
     assert_ok(ctx, gy_plan_run(step.plan));
     gy_tensor loss = gy_plan_output(step.plan, "loss");
-    same(ctx, &file, "out.loss", &loss, 2e-6);
+    golden_close_to(ctx, &file, "out.loss", &loss, 2e-6);
     for (size_t i = 0; i < sizeof stepped / sizeof *stepped; i++) {
         char name[96];
         snprintf(name, sizeof name, "out.%s", stepped[i]);
-        same(ctx, &file, name, state_value(&j, stepped[i]), 2e-5);
+        golden_close_to(ctx, &file, name, state_value(&j, stepped[i]), 2e-5);
     }
     gy_compiled_free(&run);
     gy_compiled_free(&step);
@@ -222,19 +204,7 @@ static void bad_options_are_named(void **state) {
 }
 
 static void out_of_memory_while_opening_leaks_nothing(void **state) {
-    gy_ctx *ctx = *state;
-    for (int64_t n = 1; n < 40; n++) {
-        gy_job j;
-        int64_t count = 0;
-        while (small[count]) count++;
-        assert_ok(ctx, gy_job_init(&j, ctx, gy_model_find("mindbridge"), "tiny", small, count));
-        gy_mem_fail_at(ctx, n);
-        gy_status s = gy_job_open(&j);
-        gy_mem_fail_at(ctx, 0);
-        assert_true(s == GY_OK || s == GY_ERR_NOMEM);
-        gy_job_free(&j);
-        gy_error_clear(ctx);
-    }
+    assert_opening_survives_lack_of_memory(*state, "mindbridge", small, 39);
 }
 
 int main(void) {
