@@ -12,6 +12,7 @@
  * In one graph: gy_t2i_adapter and gy_unet(.adapter = ...) of models/blocks/unet.h. The hint is [B, 8H, 8W, channels]
  * in [0, 1], features last: three channels for depth and colour, one for edges and sketches. */
 #include "../../core/gyrus.h"
+#include "../blocks/options.h"
 #include "../blocks/unet.h"
 
 #include <stdio.h>
@@ -20,8 +21,6 @@ typedef struct config {
     int64_t height, width, channels, small;
 } config;
 
-#define INT(n, lo, hi, help)                                                                                           \
-    { #n, help, GY_OPT_INT, offsetof(config, n), lo, hi }
 static const gy_option options[] = {INT(height, 1, 1 << 14, "height of the latents"),
                                     INT(width, 1, 1 << 14, "width of the latents"),
                                     INT(channels, 1, 64, "channels of the hint"),

@@ -45,7 +45,7 @@ static const gy_option options[] = {
     INT(tokens, 1, 1 << 16, "tokens of the context"),
     INT(context, 1, 1 << 16, "width of a token"),
     REAL(scale, -100, 100, "strength of the control"),
-    {"base", "weights of the U-Net, where training starts", GY_OPT_TEXT, offsetof(config, base), 0, 0},
+    TEXT(base, "weights of the U-Net, where training starts"),
     INT(batch, 1, 4096, "pictures a step"),
     INT(steps, 1, 1e9, "training steps"),
     REAL(lr, 0, 1, "largest learning rate"),

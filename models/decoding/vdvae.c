@@ -17,6 +17,7 @@
 #include "../../core/gyrus.h"
 #include "../../data/synthbrain.h"
 #include "../blocks/measures.h"
+#include "../blocks/options.h"
 #include "../blocks/vdvae.h"
 
 #include <inttypes.h>
@@ -34,12 +35,6 @@ typedef struct config {
     double lr;
 } config;
 
-#define INT(n, lo, hi, help)                                                                                           \
-    { #n, help, GY_OPT_INT, offsetof(config, n), lo, hi }
-#define REAL(n, lo, hi, help)                                                                                          \
-    { #n, help, GY_OPT_REAL, offsetof(config, n), lo, hi }
-#define TEXT(n, help)                                                                                                  \
-    { #n, help, GY_OPT_TEXT, offsetof(config, n), 0, 0 }
 static const gy_option options[] = {
     TEXT(encoder, "blocks of the encoder: size, xN: N of them, dN: means over N x N after it"),
     TEXT(decoder, "blocks of the decoder: size, xN: N of them, mN: takes in the state of size N"),
