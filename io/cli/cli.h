@@ -60,8 +60,8 @@ gy_status cli_job(gy_ctx *ctx, const cli_args *a, const gy_model_def *def, gy_jo
 extern const gy_limits *cli_limits(void);
 
 /* "SLUG|DIR": a run folder's job, with its data opened (sizes may come from them) and its checkpoint loaded; or a
- * model's, without data. */
-gy_status cli_open_model(gy_ctx *ctx, const cli_args *a, gy_job *j) GY_MUST_CHECK;
+ * model's, without data. Unless needs_data, data that cannot be opened are a warning. */
+gy_status cli_open_model(gy_ctx *ctx, const cli_args *a, gy_job *j, bool needs_data) GY_MUST_CHECK;
 /* --dtype, if given, as the precision of the context's plans (a run folder brings its own: gy_run_job). */
 gy_status cli_precision(gy_ctx *ctx, const cli_args *a) GY_MUST_CHECK;
 /* The inference graph over the job's store, unplanned; NULL with a message. Its making creates the states. */

@@ -20,22 +20,33 @@ static bool is_run_folder(gy_ctx *ctx, const char *dir) {
     return yes;
 }
 
-static gy_status open_folder(gy_ctx *ctx, const cli_args *a, const char *dir, gy_job *j) {
+/* Inference asks the data of the training for sizes at most: where they are gone, the configuration has to do. */
+static gy_status open_data(gy_ctx *ctx, gy_job *j, bool needed) {
+    gy_status s = gy_job_open(j);
+    if (s == GY_OK || s == GY_ERR_NOMEM || needed || !j->data_path) return s;
+    gy_warn(ctx, "%s; the model is built from its configuration alone", gy_error(ctx));
+    gy_error_clear(ctx);
+    if (j->data && j->def->close) j->def->close(j);
+    j->data = NULL;
+    return GY_OK;
+}
+
+static gy_status open_folder(gy_ctx *ctx, const cli_args *a, const char *dir, gy_job *j, bool needs_data) {
     if (cli_has(a, "--config") || cli_has(a, "--set"))
         return gy_fail(ctx, GY_ERR_USAGE, "%s is a run: its configuration is in run.json; leave out --config and --set",
                        dir);
     gy_status s = gy_run_job(ctx, dir, j);
     if (s == GY_OK) s = cli_precision(ctx, a);
-    if (s == GY_OK && j->def->open) s = gy_job_open(j);
+    if (s == GY_OK && j->def->open) s = open_data(ctx, j, needs_data);
     if (s == GY_OK) s = gy_run_load(ctx, dir, j);
     return s;
 }
 
-gy_status cli_open_model(gy_ctx *ctx, const cli_args *a, gy_job *j) {
+gy_status cli_open_model(gy_ctx *ctx, const cli_args *a, gy_job *j, bool needs_data) {
     const char *what = a->positional[0], *device = cli_get(a, "--device");
     if (device && strcmp(device, "cpu") != 0)
         return gy_fail(ctx, GY_ERR_UNSUPPORTED, "--device %s: this build has no such device; it has: cpu", device);
-    if (is_run_folder(ctx, what)) return open_folder(ctx, a, what, j);
+    if (is_run_folder(ctx, what)) return open_folder(ctx, a, what, j, needs_data);
     if (gy_path_is_dir(what) && !gy_model_find(what))
         return gy_fail(ctx, GY_ERR_USAGE, "%s: a folder without run.json is no run", what);
     const gy_model_def *def = cli_model(ctx, what);
@@ -246,7 +257,7 @@ static gy_status infer(gy_ctx *ctx, const cli_args *a, gy_job *j, gy_graph *g, r
 static gy_status run(gy_ctx *ctx, const cli_args *a, gy_job *j, request *q) {
     gy_status s = bindings(ctx, a, "--input", q->in, &q->n_in);
     if (s == GY_OK) s = bindings(ctx, a, "--output", q->out, &q->n_out);
-    if (s == GY_OK) s = cli_open_model(ctx, a, j);
+    if (s == GY_OK) s = cli_open_model(ctx, a, j, false);
     for (int i = 0; s == GY_OK && i < q->n_in; i++) s = read_input(ctx, &q->in[i], &q->value[i]);
     if (s != GY_OK) return s;
     if (q->n_in && (q->value[0].shape.rank < 1 || q->value[0].shape.dim[0] < 1))

@@ -29,7 +29,7 @@ static gy_status write_grid(gy_ctx *ctx, const char *path, const gy_tensor *t) {
 
 static gy_status sample(gy_ctx *ctx, const cli_args *a, gy_job *j, const char *out, int64_t n) {
     gy_tensor t = {0};
-    gy_status s = cli_open_model(ctx, a, j);
+    gy_status s = cli_open_model(ctx, a, j, true);
     if (s != GY_OK) return s;
     if (!j->def->sample)
         return gy_fail(ctx, GY_ERR_UNSUPPORTED,

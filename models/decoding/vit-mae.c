@@ -309,8 +309,10 @@ static gy_status evaluate(gy_job *j, gy_metrics *out) {
 static gy_status sample(gy_job *j, int64_t n, gy_tensor *out) {
     const config *c = j->cfg;
     int64_t s = c->model.image;
-    gallery g;
-    gy_status st = visit(j, n, &g);
+    gallery g = {0};
+    gy_status st =
+        j->data ? GY_OK : gy_job_open(j); /* it paints what is hidden of pictures, so there have to be some */
+    if (st == GY_OK) st = visit(j, n, &g);
     if (st == GY_OK) st = gy_tensor_new(j->ctx, out, GY_F32, GY_S(n, s, 3 * s, 3));
     for (int64_t i = 0; st == GY_OK && i < n * s * 3 * s * 3; i++) {
         int64_t at = i / (9 * s), column = i / 3 % (3 * s), which = column / s, k = i % 3;

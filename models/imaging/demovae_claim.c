@@ -36,7 +36,8 @@ static gy_status latents(gy_job *j, float *z, double *error) {
 
 gy_status gy_demovae_generate(gy_job *j, int64_t n, const float *demo, const char *stream, float *x) {
     const config *c = j->cfg;
-    const lab *d = j->data;
+    column col[MAX_COLUMNS];
+    int64_t q = gy_demovae_columns(c->columns, col);
     gy_compiled run;
     gy_hook hook = {"z", GY_HOOK_REPLACE, 0};
     gy_rng r;
@@ -46,7 +47,7 @@ gy_status gy_demovae_generate(gy_job *j, int64_t n, const float *demo, const cha
     float *z = gy_plan_input(run.plan, "hook:z");
     for (int64_t i = 0; i < n * c->latent; i++) z[i] = (float)gy_rng_normal(&r);
     float *told = gy_plan_input(run.plan, "demographics");
-    if (told) memcpy(told, demo, (size_t)(n * d->q) * sizeof *demo);
+    if (told) memcpy(told, demo, (size_t)(n * q) * sizeof *demo);
     s = gy_plan_run(run.plan);
     gy_tensor y = gy_plan_output(run.plan, "reconstruction");
     if (s == GY_OK) memcpy(x, y.data, gy_tensor_bytes(&y));
@@ -257,22 +258,23 @@ static void matrix_of(const float *x, int64_t regions, double diagonal, double *
 
 /* New subjects of mean age, of each category in turn, as grey pictures of correlations from -1 (black) to 1. */
 gy_status gy_demovae_sample(gy_job *j, int64_t n, gy_tensor *out) {
-    const lab *d = j->data;
-    int64_t regions = regions_of(d->d);
+    const config *c = j->cfg;
+    column col[MAX_COLUMNS];
+    int64_t regions = regions_of(c->features), q = gy_demovae_columns(c->columns, col);
     if (!regions)
         return gy_fail(j->ctx, GY_ERR_USAGE,
                        "demovae: %" PRId64 " features are no upper triangle of a matrix, so there is nothing to draw",
-                       d->d);
-    float *x = gy_malloc(j->ctx, (size_t)(n * d->d) * sizeof *x), *demo = gy_calloc(j->ctx, (size_t)(n * d->q), 4);
+                       c->features);
+    float *x = gy_malloc(j->ctx, (size_t)(n * c->features) * sizeof *x), *demo = gy_calloc(j->ctx, (size_t)(n * q), 4);
     double *full = gy_malloc(j->ctx, (size_t)(regions * regions) * sizeof *full);
     gy_status s = x && demo && full ? gy_tensor_new(j->ctx, out, GY_F32, GY_S(n, regions, regions, 1)) : GY_ERR_NOMEM;
     for (int64_t i = 0; s == GY_OK && i < n; i++)
-        for (int64_t k = 0; k < d->q; k++)
-            if (d->col[k].of) demo[i * d->q + k] = k - d->col[k].first == i % d->col[k].of;
+        for (int64_t k = 0; k < q; k++)
+            if (col[k].of) demo[i * q + k] = k - col[k].first == i % col[k].of;
     if (s == GY_OK) s = gy_demovae_generate(j, n, demo, "sample", x);
     for (int64_t i = 0; s == GY_OK && i < n; i++) {
         float *picture = (float *)out->data + i * regions * regions;
-        matrix_of(x + i * d->d, regions, 1, full);
+        matrix_of(x + i * c->features, regions, 1, full);
         for (int64_t k = 0; k < regions * regions; k++) picture[k] = (float)fmin(fmax(0.5 * full[k] + 0.5, 0), 1);
     }
     gy_free(j->ctx, x);

@@ -274,11 +274,33 @@ static void run_names_what_does_not_fit(void **state) {
     json_done(&d);
 }
 
+static void run_goes_without_the_training_data(void **state) {
+    (void)state;
+    char text[2000], path[256];
+    for (int i = 0; i < 2000; i++) text[i] = (char)('a' + i % 11);
+    assert_ok(*state, gy_write_file(*state, scratch("text.txt", path), text, sizeof text));
+    expect(0, NULL, NULL, "train titans --config text --set batch=2 --steps 1 --data text.txt --quiet --out words");
+    unlink(path);
+    expect(0, "output   logits", "built from its configuration alone", "run words");
+    expect(1, NULL, "text.txt: cannot open", "eval words");
+    expect(1, NULL, "text.txt: cannot open", "train --resume --out words");
+}
+
 static void a_model_that_draws_nothing_says_so(void **state) {
     NEEDS_A_MODEL;
     if (gy_model_find(slug)->sample) skip();
     expect(1, NULL, "is no generative model", "sample %s -o grid.png", slug);
     assert_false(in_scratch("grid.png"));
+}
+
+static void every_model_that_draws_does_so_by_name(void **state) {
+    (void)state;
+    for (const gy_model_def *const *m = gy_models; *m; m++) {
+        if (!(*m)->sample) continue;
+        expect(0, NULL, "samples of", "sample %s -n 2 -o drawn.png", (*m)->slug);
+        assert_true(in_scratch("drawn.png"));
+        expect(0, "PNG", NULL, "inspect drawn.png");
+    }
 }
 
 int main(void) {
@@ -297,7 +319,9 @@ int main(void) {
         TEST(a_damaged_checkpoint_is_refused_by_name),
         TEST(run_maps_files_to_files),
         TEST(run_names_what_does_not_fit),
+        TEST(run_goes_without_the_training_data),
         TEST(a_model_that_draws_nothing_says_so),
+        TEST(every_model_that_draws_does_so_by_name),
     };
     return cmocka_run_group_tests(tests, cli_group_setup, cli_group_teardown);
 }
