@@ -10,7 +10,7 @@ enum { NETWORKS = 4 };
 typedef struct config {
     char stage[64], encoder[64]; /* class or rebuild; static or adaptive */
     int64_t rois, samples, segment, width, roi_width, heads, blocks, layers, decoder_layers, classes;
-    double mask, lambda, drop, weight_decay;
+    double mask, tune_mask, lambda, drop, weight_decay;
     int64_t pretrain_steps, tune_steps, batch;
     double lr, tune_lr, encoder_factor, warmup;
     int64_t scans, train, tests; /* generated: unlabelled, labelled, held out */
@@ -18,7 +18,7 @@ typedef struct config {
 } config;
 
 int64_t gy_brainmae_segments(const config *c);
-int64_t gy_brainmae_seen(const config *c); /* segments that are not hidden */
+int64_t gy_brainmae_seen(const config *c, int64_t phase); /* segments that are not hidden */
 
 /* Scans [n, samples, rois], each region standardised within its scan. */
 typedef struct scans {
@@ -52,9 +52,9 @@ sizes gy_brainmae_sizes(const gy_build *b);
 
 gy_status gy_brainmae_open(gy_job *j) GY_MUST_CHECK; /* job->data: a lab */
 void gy_brainmae_close(gy_job *j);
-/* Which segments of each of n scans are hidden: mask [n, K] 1 where hidden, seen [n, seen] ascending places of the
- * others, place [n, K] where a segment stands among the seen (hidden: `seen`). */
-void gy_brainmae_hide(const config *c, gy_rng *r, int64_t n, float *mask, int64_t *seen, int64_t *place);
+/* Which segments of each of n scans are hidden in a phase: mask [n, K] 1 where hidden, seen [n, seen] ascending places
+ * of the others, place [n, K] where a segment stands among the seen (hidden: `seen`). mask and place may be NULL. */
+void gy_brainmae_hide(const config *c, gy_rng *r, int64_t phase, int64_t n, float *mask, int64_t *seen, int64_t *place);
 gy_status gy_brainmae_batch(gy_job *j, gy_plan *p, int64_t phase, int64_t step) GY_MUST_CHECK;
 int64_t gy_brainmae_phases(const gy_job *j); /* 0 masked pretraining, 1 fine-tuning */
 int64_t gy_brainmae_phase_of(const gy_job *j, int64_t step);

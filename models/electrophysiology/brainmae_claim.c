@@ -25,8 +25,8 @@ static gy_status measure_loss(gy_job *j, findings *f, double *hidden_error) {
     gy_rng r;
     gy_rng_init(&r, j->seed, "brainmae.evaluation");
     memcpy(gy_plan_input(run.plan, "scan"), d->test.x, (size_t)(n * each) * sizeof(float));
-    int64_t *place = gy_plan_input(run.plan, "place"), seen = gy_brainmae_seen(&c);
-    gy_brainmae_hide(&c, &r, n, NULL, gy_plan_input(run.plan, "seen"), place);
+    int64_t *place = gy_plan_input(run.plan, "place"), seen = gy_brainmae_seen(&c, 0);
+    gy_brainmae_hide(&c, &r, 0, n, NULL, gy_plan_input(run.plan, "seen"), place);
     s = gy_plan_run(run.plan);
     gy_tensor t = s == GY_OK ? gy_plan_output(run.plan, "rebuilt") : (gy_tensor){0};
     double sum[2] = {0}, line = 0, count[2] = {0};

@@ -168,14 +168,15 @@ double gy_brainmae_rate(const gy_job *j, int64_t phase, int64_t step) {
 
 /* ---- batches: functions of (seed, step) ---- */
 
-void gy_brainmae_hide(const config *c, gy_rng *r, int64_t n, float *mask, int64_t *seen, int64_t *place) {
-    int64_t k = gy_brainmae_segments(c), j = gy_brainmae_seen(c);
+void gy_brainmae_hide(const config *c, gy_rng *r, int64_t phase, int64_t n, float *mask, int64_t *seen,
+                      int64_t *place) {
+    int64_t k = gy_brainmae_segments(c), j = gy_brainmae_seen(c, phase);
     for (int64_t i = 0; i < n; i++) {
         int64_t left = j, next = 0;
         for (int64_t t = 0; t < k; t++) { /* each of the remaining k - t is seen with probability left / (k - t) */
             bool show = gy_rng_below(r, k - t) < left;
             if (mask) mask[i * k + t] = !show;
-            place[i * k + t] = show ? next : j;
+            if (place) place[i * k + t] = show ? next : j;
             if (show) {
                 seen[i * j + next++] = t;
                 left--;
@@ -199,11 +200,9 @@ gy_status gy_brainmae_batch(gy_job *j, gy_plan *p, int64_t phase, int64_t step) 
         if (label) label[i] = s->label[row[i]];
     }
     gy_free(j->ctx, row);
-    if (!phase) {
-        gy_rng r;
-        gy_rng_init(&r, gy_rng_key(j->seed, 1, (uint64_t)step), "brainmae.mask");
-        gy_brainmae_hide(c, &r, c->batch, gy_plan_input(p, "mask"), gy_plan_input(p, "seen"),
-                         gy_plan_input(p, "place"));
-    }
+    gy_rng r;
+    gy_rng_init(&r, gy_rng_key(j->seed, 1, (uint64_t)step), "brainmae.mask");
+    gy_brainmae_hide(c, &r, phase, c->batch, gy_plan_input(p, "mask"), gy_plan_input(p, "seen"),
+                     gy_plan_input(p, "place"));
     return GY_OK;
 }

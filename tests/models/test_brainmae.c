@@ -121,12 +121,12 @@ static void masks_hide_the_share_and_places_point_back(void **state) {
     gy_rng r;
     start_job(ctx, &j, "brainmae", 1, small);
     const config *c = j.cfg;
-    int64_t k = gy_brainmae_segments(c), n = gy_brainmae_seen(c), seen[64 * 8], place[64 * 8], shown[8] = {0};
+    int64_t k = gy_brainmae_segments(c), n = gy_brainmae_seen(c, 0), seen[64 * 8], place[64 * 8], shown[8] = {0};
     float mask[64 * 8];
     assert_int_equal(k, 8);
     assert_int_equal(n, 2); /* 70 % of 8, rounded, are hidden */
     gy_rng_init(&r, 1, "test");
-    gy_brainmae_hide(c, &r, 64, mask, seen, place);
+    gy_brainmae_hide(c, &r, 0, 64, mask, seen, place);
     for (int64_t i = 0; i < 64; i++) {
         int64_t count = 0;
         for (int64_t t = 0; t < k; t++) {
@@ -169,6 +169,46 @@ static void scans_are_standardised_and_networks_have_equal_sizes(void **state) {
 static void resumed_run_is_bit_identical(void **state) {
     static const int64_t stops[] = {2, 3, 4, 6};
     assert_resume_is_bit_identical(*state, "brainmae", small, 4, stops);
+}
+
+/* With nothing left out, a step's loss is the cross-entropy of the inference graph's answers; with half the segments
+ * left out it is that of the encoder on the rest. */
+static void fine_tuning_leaves_segments_out(void **state) {
+    static const char *const share[] = {"tune_mask=0", "tune_mask=0.5"};
+    gy_ctx *ctx = *state;
+    double loss[2], want = 0;
+    for (int k = 0; k < 2; k++) {
+        gy_job j;
+        gy_compiled step, whole;
+        start(ctx, &j, 7, small);
+        assert_ok(ctx, gy_config_set(ctx, j.def, j.cfg, share[k]));
+        assert_ok(ctx, gy_job_compile_phase(&j, 1, false, &step));
+        assert_ok(ctx, j.def->batch(&j, step.plan, 1, 3));
+        const config *c = j.cfg;
+        int64_t seen = gy_brainmae_seen(c, 1), n = c->batch;
+        const int64_t *index = gy_plan_input(step.plan, "seen"), *label = gy_plan_input(step.plan, "label");
+        assert_int_equal(seen, k ? 4 : 8);
+        for (int64_t i = 0; i < n * seen; i++) {
+            assert_in_range(index[i], 0, 7);
+            if (i % seen) assert_true(index[i] > index[i - 1]);
+        }
+        if (k == 0) {
+            assert_ok(ctx, gy_job_compile(&j, n, NULL, 0, &whole));
+            memcpy(gy_plan_input(whole.plan, "scan"), gy_plan_input(step.plan, "scan"),
+                   (size_t)(n * c->samples * c->rois) * sizeof(float));
+            assert_ok(ctx, gy_plan_run(whole.plan));
+            gy_tensor p = gy_plan_output(whole.plan, "probabilities");
+            for (int64_t i = 0; i < n; i++) want -= log(gy_tensor_get(&p, i * 2 + label[i])) / (double)n;
+            gy_compiled_free(&whole);
+        }
+        assert_ok(ctx, gy_plan_run(step.plan));
+        gy_tensor t = gy_plan_output(step.plan, "loss");
+        loss[k] = gy_tensor_get(&t, 0);
+        gy_compiled_free(&step);
+        gy_job_free(&j);
+    }
+    assert_close(loss[0], want, 1e-5);
+    assert_true(fabs(loss[1] - want) > 1e-4);
 }
 
 static void pretraining_draws_better_and_scratch_skips_it(void **state) {
@@ -217,6 +257,7 @@ int main(void) {
         TEST(masks_hide_the_share_and_places_point_back),
         TEST(scans_are_standardised_and_networks_have_equal_sizes),
         TEST(resumed_run_is_bit_identical),
+        TEST(fine_tuning_leaves_segments_out),
         TEST(pretraining_draws_better_and_scratch_skips_it),
         TEST(impossible_options_are_refused),
     };
