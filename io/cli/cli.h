@@ -59,6 +59,9 @@ const gy_model_def *cli_model(gy_ctx *ctx, const char *slug);
 gy_status cli_job(gy_ctx *ctx, const cli_args *a, const gy_model_def *def, gy_job *j) GY_MUST_CHECK;
 extern const gy_limits *cli_limits(void);
 
+/* The words of the command line again, for run.json and captions; owned. */
+char *cli_command_text(gy_ctx *ctx, const cli_args *a);
+
 /* "SLUG|DIR": a run folder's job, with its data opened (sizes may come from them) and its checkpoint loaded; or a
  * model's, without data. Unless needs_data, data that cannot be opened are a warning. */
 gy_status cli_open_model(gy_ctx *ctx, const cli_args *a, gy_job *j, bool needs_data) GY_MUST_CHECK;

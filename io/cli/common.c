@@ -131,6 +131,22 @@ gy_status cli_precision(gy_ctx *ctx, const cli_args *a) {
     return GY_OK;
 }
 
+char *cli_command_text(gy_ctx *ctx, const cli_args *a) {
+    char *text = gy_format(ctx, "gyrus %s", a->verb);
+    for (int i = 0; text && i < a->n_positional; i++) {
+        char *next = gy_format(ctx, "%s %s", text, a->positional[i]);
+        gy_free(ctx, text);
+        text = next;
+    }
+    for (int i = 0; text && i < a->n; i++) {
+        char *next = gy_format(ctx, "%s %s%s%s", text, a->given[i].option->name, a->given[i].value ? " " : "",
+                               a->given[i].value ? a->given[i].value : "");
+        gy_free(ctx, text);
+        text = next;
+    }
+    return text;
+}
+
 /* ---- numbers for people ---- */
 
 static char *scaled(double x, double base, const char *const units[], int n, char buf[32]) {

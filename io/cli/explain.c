@@ -1,4 +1,5 @@
-/* gyrus explain: a model taken apart, layer by layer, as the plan runs it; one operator: explain_op.c. */
+/* gyrus explain: a model taken apart, layer by layer, as the plan runs it; one operator: explain_op.c; as a page:
+ * explain_page.c. */
 #include "explain.h"
 
 #include "../../core/op.h"
@@ -7,16 +8,13 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { RUNS = 10 }; /* timed, after as many for warming up */
-
 static const char *formula_of(const char *op, size_t n) {
     for (int i = 1; i < GY_OP_COUNT; i++)
         if (strlen(gy_ops[i].name) == n && strncmp(gy_ops[i].name, op, n) == 0) return gy_ops[i].formula;
     return "";
 }
 
-/* A chain ("chain: mul add") is told by the formulas of its parts. */
-static const char *step_formula(const gy_plan_step_info *s, char buf[512]) {
+const char *cli_step_formula(const gy_plan_step_info *s, char buf[512]) {
     static const char mark[] = "chain: ";
     if (!s->fused || strncmp(s->fused, mark, sizeof mark - 1) != 0) return formula_of(s->op, strlen(s->op));
     size_t used = 0;
@@ -41,8 +39,7 @@ static int64_t parameters_of(const gy_store *store, const char *scope) {
     return sum;
 }
 
-/* Parameters are counted at the first step of their scope. */
-static int64_t parameters_at(const gy_plan *p, const gy_store *store, int64_t step) {
+int64_t cli_step_parameters(const gy_plan *p, const gy_store *store, int64_t step) {
     const char *scope = gy_plan_step(p, step).scope;
     for (int64_t i = 0; i < step; i++)
         if (strcmp(gy_plan_step(p, i).scope, scope) == 0) return 0;
@@ -57,14 +54,14 @@ static void print_table(const gy_plan *p, const gy_store *store, bool timed) {
            "result", "parameters", "work", "moved", timed ? "  time us" : "", "kernel", "formula", cli_plain(stdout));
     for (int64_t i = 0; i < r.steps; i++) {
         gy_plan_step_info s = gy_plan_step(p, i);
-        int64_t parameters = parameters_at(p, store, i);
+        int64_t parameters = cli_step_parameters(p, store, i);
         rest -= parameters;
         snprintf(number, sizeof number, "%" PRId64, parameters);
-        if (timed) snprintf(time, sizeof time, "%9.1f", 1e6 * s.seconds / RUNS);
+        if (timed) snprintf(time, sizeof time, "%9.1f", 1e6 * s.seconds / CLI_EXPLAIN_RUNS);
         printf("%-4" PRId64 " %-30s %-28s %-22s %10s %11s %10s %s %-24s %s\n", i, *s.scope ? s.scope : "-",
                s.fused ? s.fused : s.op, gy_shape_text(s.shape, shape), parameters ? number : "",
                s.flops > 0 ? cli_count_text(s.flops, "FLOP", t1) : "", cli_bytes_text(s.bytes, t2), time, s.kernel,
-               step_formula(&s, formula));
+               cli_step_formula(&s, formula));
     }
     if (rest > 0) printf("%-4s %-30s %-28s %-22s %10" PRId64 "\n", "", "layers without a step", "", "", rest);
 }
@@ -79,16 +76,16 @@ static void put_steps(gy_json_writer *w, const gy_plan *p, const gy_store *store
         gy_json_put_string(w, "layer", s.scope);
         gy_json_put_string(w, "op", s.op);
         gy_json_put_string(w, "fused", s.fused);
-        gy_json_put_string(w, "formula", step_formula(&s, formula));
+        gy_json_put_string(w, "formula", cli_step_formula(&s, formula));
         gy_json_put_string(w, "dtype", gy_dtype_name(s.dtype));
         gy_json_open_array(w, "shape");
         for (int64_t d = 0; d < s.shape.rank; d++) gy_json_put_int(w, NULL, s.shape.dim[d]);
         gy_json_close(w);
-        gy_json_put_int(w, "parameters", parameters_at(p, store, i));
+        gy_json_put_int(w, "parameters", cli_step_parameters(p, store, i));
         gy_json_put_real(w, "flops", s.flops);
         gy_json_put_real(w, "bytes", s.bytes);
         gy_json_put_string(w, "kernel", s.kernel);
-        if (timed) gy_json_put_real(w, "seconds", s.seconds / RUNS);
+        if (timed) gy_json_put_real(w, "seconds", s.seconds / CLI_EXPLAIN_RUNS);
         gy_json_put_string(w, "source", s.site.file);
         gy_json_put_int(w, "line", s.site.line);
         gy_json_close(w);
@@ -147,8 +144,8 @@ static gy_plan *make_plan(gy_graph *g, bool timed) {
     gy_status s = GY_OK;
     if (!p || !timed) return p;
     gy_plan_set_rng(p, 0, 0);
-    for (int i = 0; s == GY_OK && i < 2 * RUNS; i++) {
-        if (i == RUNS) gy_plan_profile(p, true); /* the first half warms up */
+    for (int i = 0; s == GY_OK && i < 2 * CLI_EXPLAIN_RUNS; i++) {
+        if (i == CLI_EXPLAIN_RUNS) gy_plan_profile(p, true); /* the first half warms up */
         s = gy_plan_run(p);
     }
     if (s == GY_OK) return p;
@@ -156,7 +153,17 @@ static gy_plan *make_plan(gy_graph *g, bool timed) {
     return NULL;
 }
 
+static int write_page(gy_ctx *ctx, const cli_args *a, const gy_job *j, const gy_plan *p, const char *path) {
+    char *command = cli_command_text(ctx, a);
+    gy_status s = command ? cli_explain_page(ctx, j, p, cli_has(a, "--time"), path, command) : GY_ERR_NOMEM;
+    gy_free(ctx, command);
+    if (s != GY_OK) return cli_fail(ctx, a);
+    fprintf(stderr, "page: %s\n", path);
+    return CLI_OK;
+}
+
 static int explain(gy_ctx *ctx, const cli_args *a, gy_job *j) {
+    const char *page = cli_get(a, "-o");
     bool timed = cli_has(a, "--time");
     if (!timed) {
         gy_store *dry = gy_store_new_dry(ctx);
@@ -173,8 +180,9 @@ static int explain(gy_ctx *ctx, const cli_args *a, gy_job *j) {
         rc = cli_fail(ctx, a);
     else if (cli_has(a, "--json"))
         rc = print_json(ctx, a, j, p);
-    else
+    else if (!page)
         print(a, j, p);
+    if (page && rc == CLI_OK) rc = write_page(ctx, a, j, p, page);
     gy_plan_free(p);
     gy_graph_free(g);
     return rc;
@@ -182,6 +190,7 @@ static int explain(gy_ctx *ctx, const cli_args *a, gy_job *j) {
 
 int cli_explain(gy_ctx *ctx, const cli_args *a) {
     const char *op = cli_get(a, "--op");
+    if (op && cli_has(a, "-o")) return cli_usage_error(ctx, a, "-o is for models: an operator has no page");
     if (op)
         return a->n_positional ? cli_usage_error(ctx, a, "expected a model or --op, not both")
                                : cli_explain_op(ctx, a, op);

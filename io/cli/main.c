@@ -67,6 +67,7 @@ static const cli_option explain_options[] = {CONFIG_OPTIONS,
                                              {"--batch", "N", "rows of a batch"},
                                              {"--time", NULL, "run it on zeros and show each step's time"},
                                              DTYPE_OPTION,
+                                             {"-o", "PAGE.html", "write a page instead of the table"},
                                              {"--op", "NAME", "explain an operator instead"},
                                              {"--json", NULL, "print a JSON object"},
                                              {0}};
@@ -107,7 +108,7 @@ const cli_verb cli_verbs[] = {
     {"claim", "the paper's claim in miniature, on fresh data", cli_claim, "SLUG [OPTION]...", claim_options,
      "gyrus claim mindbridge --seed 7\ngyrus claim mindbridge --ablate cycle"},
     {"explain", "a model taken apart, layer by layer", cli_explain, "SLUG [OPTION]...", explain_options,
-     "gyrus explain haxby\ngyrus explain --op softmax"},
+     "gyrus explain haxby\ngyrus explain haxby --time -o haxby.html\ngyrus explain --op softmax"},
     {"bench", "time the kernels", cli_bench, "[SUITE]... [OPTION]...", bench_options,
      "gyrus bench matmul --threads 1 --json\ngyrus bench --quick --save before.json\n"
      "gyrus bench --quick --compare before.json\ngyrus bench matmul conv --peers --html bench.html"},

@@ -138,23 +138,6 @@ static int dry_run(gy_ctx *ctx, const cli_args *a, gy_job *j, const char *dir) {
     return CLI_OK;
 }
 
-/* The words of the command line again, for run.json and captions. */
-static char *command_text(gy_ctx *ctx, const cli_args *a) {
-    char *text = gy_format(ctx, "gyrus %s", a->verb);
-    for (int i = 0; text && i < a->n_positional; i++) {
-        char *next = gy_format(ctx, "%s %s", text, a->positional[i]);
-        gy_free(ctx, text);
-        text = next;
-    }
-    for (int i = 0; text && i < a->n; i++) {
-        char *next = gy_format(ctx, "%s %s%s%s", text, a->given[i].option->name, a->given[i].value ? " " : "",
-                               a->given[i].value ? a->given[i].value : "");
-        gy_free(ctx, text);
-        text = next;
-    }
-    return text;
-}
-
 /* Options that a resumed run may not change: they are in run.json. */
 static gy_status refuse_changes(gy_ctx *ctx, const cli_args *a, const gy_job *j) {
     static const char *const fixed[] = {"--config", "--set",   "--data",       "--steps", "--seed",
@@ -233,7 +216,7 @@ static int train(gy_ctx *ctx, const cli_args *a, gy_job *j, const char *dir, boo
     if (s == GY_OK) s = prepare(ctx, a, j, dir, resume);
     if (s != GY_OK) return cli_fail(ctx, a);
     if (cli_has(a, "--dry-run")) return dry_run(ctx, a, j, dir);
-    *command = command_text(ctx, a);
+    *command = cli_command_text(ctx, a);
     char *argv[] = {*command, NULL};
     s = *command ? gy_run_open(ctx, dir, resume, &run) : GY_ERR_NOMEM;
     if (s == GY_OK) s = resume ? gy_run_load(ctx, dir, j) : gy_run_describe(run, j, argv);

@@ -57,6 +57,14 @@ static void show_and_explain_agree(void **state) {
     json_done(&a);
     json_done(&b);
     expect(0, "in all: ", "", "explain %s", slug);
+    expect(0, "", "page: whole.html", "explain %s --time -o whole.html", slug);
+    size_t n;
+    char *page = slurp("whole.html", &n);
+    assert_non_null(strstr(page, "Where the work goes"));
+    assert_non_null(strstr(page, "Where the time goes"));
+    assert_non_null(strstr(page, "<td class"));
+    free(page);
+    expect(1, NULL, "no/such/whole.html", "explain %s -o no/such/whole.html", slug);
     b = json_of(*state, 0, "explain %s --time --json", slug);
     assert_true(gy_json_real(
         &b.doc, gy_json_get(&b.doc, gy_json_first(&b.doc, gy_json_get(&b.doc, 0, "steps")), "seconds"), &v));
