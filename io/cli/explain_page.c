@@ -93,7 +93,7 @@ static gy_status chart(gy_ctx *ctx, gy_report *report, const gy_plan *p, bool se
 
 /* ---- the table ---- */
 
-enum { COLUMNS = 10, MOST_ROWS = 3000 }; /* rows of some 600 bytes: what a report may hold */
+enum { COLUMNS = 10, MOST_ROWS = 3000 }; /* longer tables are hard to read; a row takes some 250 bytes */
 
 static gy_status table(gy_ctx *ctx, gy_report *report, const gy_job *j, const gy_plan *p, bool timed,
                        const char *command) {
