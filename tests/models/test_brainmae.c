@@ -180,7 +180,7 @@ static void fine_tuning_leaves_segments_out(void **state) {
     for (int k = 0; k < 2; k++) {
         gy_job j;
         gy_compiled step, whole;
-        start(ctx, &j, 7, small);
+        start_job(ctx, &j, "brainmae", 7, small);
         assert_ok(ctx, gy_config_set(ctx, j.def, j.cfg, share[k]));
         assert_ok(ctx, gy_job_compile_phase(&j, 1, false, &step));
         assert_ok(ctx, j.def->batch(&j, step.plan, 1, 3));
