@@ -16,8 +16,7 @@
  *   trained  GPT-2 in small learns three tasks at once: IOI, coloured objects, and a lookup table that needs no moving
  *            of what is answered. Which heads write the answer (path patching to the logits, with another name, colour
  *            or digit in the prompt) must agree between the two tasks of one kind more than with the third.
- * Ablation `freeze` lets later heads react to a patch, so that what is measured is no longer a path; `separate` trains
- * the coloured objects in a network of their own, where nothing can be shared.
+ * Ablation `freeze` lets later heads react to a patch, so that what is measured is no longer a path.
  *
  * Inferred: prompts of ten tokens in place of English; three networks a claim. `paper` is
  * GPT-2 medium, for the public weights. */
@@ -70,9 +69,7 @@ static const gy_config configs[] = {
     {"planted", "the hand-made circuit: 3 layers of 3 heads, nothing to train", &planted},
     {"paper", "GPT-2 medium, 354,823,168 parameters; the public weights", &paper},
     {NULL}};
-static const char *const ablations[] = {
-    "freeze - later heads see a patch: what is measured is no path any more",
-    "separate - the second task lives in a network of its own: nothing can be shared", NULL};
+static const char *const ablations[] = {"freeze - later heads see a patch: what is measured is no path any more", NULL};
 
 static gy_status check(gy_ctx *ctx, const void *cfg) {
     const config *c = cfg;

@@ -107,14 +107,18 @@ static gy_status trained(const gy_job *j, uint64_t seed, gy_job *out) {
 enum { NETWORKS = 3 };
 static const double EXACT = 1e-3, MARGIN = 0.2;
 
-/* Means over the networks. With `separate` the second task's heads are looked for in the next network. */
-static gy_status shared(gy_job *j, bool separate, gy_circuit_findings *mean) {
+/* Means over the networks; `across`: the similarity when the second task's heads are those of the next network. It is
+ * high too (seed 11: 0.78, and 0.88 within one), for in all of them the last layer writes the answers: what
+ * the trained half shows is a division of labour that tasks of one kind have in common, not the identity of heads. */
+static gy_status shared(gy_job *j, gy_circuit_findings *mean, double *across) {
     gy_job net[NETWORKS] = {{0}};
     gy_circuit_findings *g = gy_calloc(j->ctx, 1, sizeof *g);
     gy_status s = g ? GY_OK : GY_ERR_NOMEM;
     for (int i = 0; s == GY_OK && i < NETWORKS; i++) s = trained(j, j->seed + 1000 * (uint64_t)i, &net[i]);
     for (int i = 0; s == GY_OK && i < NETWORKS; i++) {
-        s = gy_circuit_measure(&net[i], separate ? &net[(i + 1) % NETWORKS] : NULL, g);
+        s = gy_circuit_measure(&net[i], &net[(i + 1) % NETWORKS], g);
+        *across += g->same / NETWORKS;
+        if (s == GY_OK) s = gy_circuit_measure(&net[i], NULL, g);
         mean->same += g->same / NETWORKS;
         mean->control += g->control / NETWORKS;
         mean->overlap_same += g->overlap_same / NETWORKS;
@@ -130,12 +134,13 @@ gy_status gy_circuit_claim(gy_job *j, gy_claim *out) {
     gy_job hand = {0};
     planted f = {0};
     gy_circuit_findings *g = gy_calloc(j->ctx, 1, sizeof *g);
-    bool unfrozen = j->ablate && !strcmp(j->ablate, "freeze"), separate = j->ablate && !strcmp(j->ablate, "separate");
+    bool unfrozen = gy_ablates(j->ablate, "freeze");
+    double across = 0;
     gy_status s = g ? gy_job_init(&hand, j->ctx, j->def, "planted", NULL, 0) : GY_ERR_NOMEM;
     hand.seed = j->seed;
     if (s == GY_OK) s = maps(&hand, unfrozen, &f);
     if (s == GY_OK) s = repair(&hand, &f);
-    if (s == GY_OK) s = shared(j, separate, g);
+    if (s == GY_OK) s = shared(j, g, &across);
     gy_job_free(&hand);
     if (s == GY_OK) {
         gy_metrics *m = &out->details;
@@ -152,6 +157,7 @@ gy_status gy_circuit_claim(gy_job *j, gy_claim *out) {
         gy_metric_add(m, "trained accuracy, ioi", g->accuracy[GY_TASK_IOI], 0.5, "");
         gy_metric_add(m, "trained accuracy, colours", g->accuracy[GY_TASK_COLOUR], 1.0 / 3, "");
         gy_metric_add(m, "trained accuracy, table", g->accuracy[GY_TASK_TABLE], 0.1, "");
+        gy_metric_add(m, "cosine, colours in another network", across, NAN, "");
         gy_metric_add(m, "top-4 overlap, ioi and colours", g->overlap_same, 1.0 / 3, "");
         gy_metric_add(m, "top-4 overlap, ioi and table", g->overlap_control, 1.0 / 3, "");
         out->metric = "cosine of the head maps of two tasks of one kind";
