@@ -13,8 +13,8 @@
 #define GY_X86_PACKING(op, tier, dtype, flags, f, supports, scratch, packs)                                            \
     void f(const gy_kargs *k);                                                                                         \
     extern const gy_prepack packs;
-#define GY_SUPPORTS(f)                                              bool f(const gy_kargs *k);
-#define GY_SCRATCH(f)                                               size_t f(const gy_kargs *k, int threads);
+#define GY_SUPPORTS(f) bool f(const gy_kargs *k);
+#define GY_SCRATCH(f)  size_t f(const gy_kargs *k, int threads);
 #include "../kernels.def"
 #undef GY_SPAN
 #undef GY_KERNEL
