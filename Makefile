@@ -30,12 +30,13 @@ Q       := $(if $(V),,@)
 # Rooms. Adding a file to a room is enough; nothing here needs an edit.
 MODELS  := $(wildcard models/decoding/*.c models/electrophysiology/*.c models/imaging/*.c models/encoding/*.c \
              models/interpretability/*.c)
-LIBSRC  := $(wildcard core/*.c core/ops/*.c core/linalg/*.c kernels/*.c kernels/ref/*.c io/*.c io/formats/*.c \
-             io/report/*.c models/*.c models/blocks/*.c data/*.c) $(MODELS)
+LIBSRC  := $(wildcard core/*.c core/ops/*.c core/linalg/*.c kernels/*.c kernels/ref/*.c kernels/cuda/*.c \
+             kernels/cuda/emu/*.c io/*.c io/formats/*.c io/report/*.c models/*.c models/blocks/*.c data/*.c) $(MODELS)
+CUSRC   := $(wildcard kernels/cuda/*.cu)
 CLISRC  := $(wildcard io/cli/*.c bench/*.c)
 X86SRC  := $(wildcard kernels/x86/*.c)
 
-LIBOBJ  := $(LIBSRC:%.c=$(BUILD)/%.o)
+LIBOBJ  := $(LIBSRC:%.c=$(BUILD)/%.o) $(CUSRC:%.cu=$(BUILD)/%.o) $(BUILD)/fatbins.o
 CLIOBJ  := $(CLISRC:%.c=$(BUILD)/%.o)
 
 # x86 sources are written once and compiled once a tier: GY_ISA names the tier, GY_ISAFN(f) is
@@ -74,6 +75,27 @@ $(BUILD)/kernels/x86/%.$(1).o: kernels/x86/%.c
 	$(Q)$(CC) $(GYFLAGS) $(CFLAGS) -O3 $(FLAGS_$(1)) -DGY_ISA_NAME=$(1) -DGY_TIER_$(1)=1 -c $$< -o $$@
 endef
 $(foreach t,$(TIERS),$(eval $(call tier_rule,$(t))))
+
+# A .cu file is compiled twice: by the C compiler for the emulator and the functions that launch its kernels, and by nvcc,
+# where there is one, for the GPU. fatbins.S embeds what nvcc made.
+$(BUILD)/%.o: %.cu
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(filter-out -std=c11,$(GYFLAGS)) -std=gnu11 $(CFLAGS) -x c -c $< -o $@
+NVFLAGS := --fatbin --fmad=false -O3 -std=c++17 -I. -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a \
+           -gencode arch=compute_90,code=compute_90
+FATBINS := $(if $(filter 1,$(CUDA)),$(CUSRC:%.cu=build/cuda/%.fatbin))
+build/cuda/%.fatbin: %.cu
+	@mkdir -p $(@D)
+	$(Q)nvcc $(NVFLAGS) -MMD -MF $@.d -o $@ $<
+$(BUILD)/fatbins.S: $(FATBINS) Makefile
+	@mkdir -p $(@D)
+	@{ echo '.section .data.rel.ro, "aw"'; echo '.balign 16'; echo '.globl gy_fatbins, gy_fatbin_count'; echo 'gy_fatbins:'; \
+	  i=0; for f in $(FATBINS); do echo ".quad fatbin_$$i, fatbin_end_$$i - fatbin_$$i"; i=$$((i + 1)); done; \
+	  echo '.quad 0, 0'; echo 'gy_fatbin_count:'; echo ".quad $(words $(FATBINS))"; echo '.section .rodata'; \
+	  i=0; for f in $(FATBINS); do echo '.balign 16'; echo "fatbin_$$i: .incbin \"$$f\""; echo "fatbin_end_$$i:"; i=$$((i + 1)); done; \
+	  echo '.section .note.GNU-stack, "", %progbits'; } > $@
+$(BUILD)/fatbins.o: $(BUILD)/fatbins.S
+	$(Q)$(CC) -c $< -o $@
 
 # The registry of models is made from the file list: X(slug) for each models/<family>/<slug>.c. A slug has no
 # underscore, so a long story may be told in two files: mindbridge.c and mindbridge_claim.c.
@@ -115,10 +137,10 @@ install: all
 uninstall:
 	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" sh io/cli/install.sh uninstall
 format:
-	@git ls-files '*.c' '*.h' | xargs clang-format -i
+	@git ls-files '*.c' '*.h' '*.cu' | xargs clang-format -i
 check-format:
-	@git ls-files '*.c' '*.h' | xargs clang-format --dry-run -Werror
+	@git ls-files '*.c' '*.h' '*.cu' | xargs clang-format --dry-run -Werror
 clean:
 	rm -rf build build-san build-tsan build-clang build-san-clang build-tsan-clang
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) build/cuda -name '*.d' 2>/dev/null)

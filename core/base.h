@@ -31,7 +31,8 @@ typedef enum gy_status {
     GY_ERR_SHAPE,       /* shapes or dtypes do not fit */
     GY_ERR_NUMERIC,     /* NaN, Inf, singular, no convergence */
     GY_ERR_UNSUPPORTED, /* legal, but nothing here handles it (named in the message) */
-    GY_ERR_INTERRUPTED  /* SIGINT/SIGTERM: stopped after a clean save */
+    GY_ERR_INTERRUPTED, /* SIGINT/SIGTERM: stopped after a clean save */
+    GY_ERR_DEVICE       /* a GPU (or its emulator) reports a fault */
 } gy_status;
 
 /* ---- context ------------------------------------------------------------------------------ */

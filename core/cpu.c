@@ -10,7 +10,7 @@
 static const char *const names[GY_ISA_COUNT] = {"ref", "avx2", "avx512", "avx512bf16"};
 
 const char *gy_isa_name(gy_isa isa) {
-    return isa >= 0 && isa < GY_ISA_COUNT ? names[isa] : "?";
+    return isa == GY_ISA_CUDA ? "cuda" : isa >= 0 && isa < GY_ISA_COUNT ? names[isa] : "?";
 }
 
 bool gy_isa_parse(const char *name, gy_isa *out) {

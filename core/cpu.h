@@ -7,11 +7,12 @@
 
 /* Tiers, worst to best; a tier implies those below it. */
 typedef enum gy_isa {
-    GY_ISA_REF = 0,    /* plain C */
-    GY_ISA_AVX2,       /* AVX2, FMA, F16C */
-    GY_ISA_AVX512,     /* AVX-512 F, BW, DQ, VL */
-    GY_ISA_AVX512BF16, /* and BF16 */
-    GY_ISA_COUNT
+    GY_ISA_REF = 0,            /* plain C */
+    GY_ISA_AVX2,               /* AVX2, FMA, F16C */
+    GY_ISA_AVX512,             /* AVX-512 F, BW, DQ, VL */
+    GY_ISA_AVX512BF16,         /* and BF16 */
+    GY_ISA_COUNT,              /* of the CPU's tiers */
+    GY_ISA_CUDA = GY_ISA_COUNT /* kernels for GPUs: the only tier of plans on a device */
 } gy_isa;
 
 const char *gy_isa_name(gy_isa isa); /* "ref", "avx2", "avx512", "avx512bf16" */

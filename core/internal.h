@@ -3,11 +3,13 @@
 #define GY_INTERNAL_H
 
 #include "base.h"
+#include "device.h"
 #include "threads.h"
 
 struct gy_ctx {
     gy_allocator allocator;
     gy_pool *pool;
+    gy_device *device;  /* NULL: the CPU */
     uint64_t isa_mask;  /* GY_ISA_* bits that kernels may use */
     gy_dtype precision; /* of plans, unless they say otherwise */
     char message[4096];

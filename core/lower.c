@@ -160,10 +160,12 @@ static void touch(gy_plan *p, const gy_place *place, int32_t step) {
 /* Fills s->k from the places; data pointers come later (a marker says "present"). */
 static void fill_kargs(gy_plan *p, gy_step *s) {
     static char present;
+    s->k.op = s->node->op->id;
     s->k.attr = s->node->attr;
     s->k.n_in = s->n_in;
     s->k.n_out = s->n_out;
     s->k.pool = gy_ctx_pool(p->ctx);
+    s->k.device = p->device;
     s->k.precision = p->precision;
     s->k.winograd = !(p->args.off & GY_PASS_WINOGRAD);
     for (int i = 0; i < s->n_in; i++) s->k.in[i] = as_view(&s->in[i], s->in[i].buffer < 0 ? NULL : &present);
@@ -178,6 +180,7 @@ static gy_status add_copy(lowering *l, gy_place from, gy_place to) {
     s->out[0] = to;
     fill_kargs(p, s);
     s->kernel = gy_kernel_choose(GY_OP_copy, from.dtype, p->isa_mask, &s->k);
+    if (!s->kernel) return gy_fail(p->ctx, GY_ERR_UNSUPPORTED, "no kernel for copy on %s", gy_dtype_name(from.dtype));
     touch(p, &from, p->n_steps - 1);
     touch(p, &to, p->n_steps - 1);
     return GY_OK;
@@ -293,18 +296,20 @@ static gy_status lower_node(lowering *l, const gy_node *n) {
         gy_place q = gy_contiguous_place(0, n->dtype[o], n->shape[o]);
         out[o] = as_view(&q, &present);
     }
-    gy_kargs probe = {.attr = n->attr,
+    gy_kargs probe = {.op = n->op->id,
+                      .attr = n->attr,
                       .n_in = n->n_in,
                       .n_out = n->n_out,
                       .in = in,
                       .out = out,
                       .pool = gy_ctx_pool(p->ctx),
+                      .device = p->device,
                       .precision = p->precision,
                       .winograd = !(p->args.off & GY_PASS_WINOGRAD)};
     const gy_kernel *kernel = gy_kernel_choose(n->op->id, gy_kernel_dtype(&probe), p->isa_mask, &probe);
     if (!kernel)
-        return gy_fail(p->ctx, GY_ERR_UNSUPPORTED, "%s:%d: no kernel for %s on %s", n->site.file, n->site.line,
-                       n->op->name, gy_dtype_name(gy_kernel_dtype(&probe)));
+        return gy_fail(p->ctx, GY_ERR_UNSUPPORTED, "%s:%d: no %s kernel for %s on %s", n->site.file, n->site.line,
+                       p->device ? "CUDA" : "CPU", n->op->name, gy_dtype_name(gy_kernel_dtype(&probe)));
     gy_place few[16], *places = few;
     if (n->n_in > 16 && !(places = gy_arena_alloc(&p->mem, sizeof *places * (size_t)n->n_in))) return GY_ERR_NOMEM;
     for (int i = 0; i < n->n_in; i++) {
@@ -562,7 +567,8 @@ gy_status gy_run_node(const gy_plan *plan, const gy_node *n, const gy_tensor in[
         vout[o] = as_view(&p, out[o].data);
     }
     if (st != GY_OK) return st;
-    gy_kargs k = {.attr = n->attr,
+    gy_kargs k = {.op = what->op->id,
+                  .attr = n->attr,
                   .n_in = n_in,
                   .n_out = n_out,
                   .in = vin,
@@ -570,7 +576,8 @@ gy_status gy_run_node(const gy_plan *plan, const gy_node *n, const gy_tensor in[
                   .pool = gy_ctx_pool(ctx),
                   .precision = plan->precision,
                   .winograd = !(plan->args.off & GY_PASS_WINOGRAD)};
-    const gy_kernel *row = gy_kernel_choose(what->op->id, gy_kernel_dtype(&k), plan->isa_mask, &k);
+    uint64_t mask = plan->device ? gy_ctx_isa_mask(ctx) : plan->isa_mask; /* operands lie in the host's memory */
+    const gy_kernel *row = gy_kernel_choose(what->op->id, gy_kernel_dtype(&k), mask, &k);
     if (!row) return gy_fail(ctx, GY_ERR_UNSUPPORTED, "no kernel for %s", n->op->name);
     size_t bytes = row->scratch ? row->scratch(&k, gy_pool_threads(k.pool)) : 0;
     if (bytes && !(k.scratch = gy_malloc(ctx, bytes))) return GY_ERR_NOMEM;

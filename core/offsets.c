@@ -11,6 +11,19 @@ static int64_t rounded(int64_t bytes) {
     return (bytes + ALIGN - 1) / ALIGN * ALIGN;
 }
 
+bool gy_plan_guarded(const gy_plan *p) {
+    return p->device && p->device->guard && p->args.off & GY_PASS_OFFSETS;
+}
+
+int64_t gy_buffer_room(const gy_plan *p, int64_t bytes) {
+    if (!gy_plan_guarded(p)) return rounded(bytes);
+    return (bytes + GY_GUARD_PAGE - 1) / GY_GUARD_PAGE * GY_GUARD_PAGE + GY_GUARD_PAGE;
+}
+
+int64_t gy_buffer_shift(const gy_plan *p, int64_t bytes) {
+    return gy_plan_guarded(p) ? gy_buffer_room(p, bytes) - GY_GUARD_PAGE - (bytes + 15) / 16 * 16 : 0;
+}
+
 typedef struct item {
     int64_t bytes;
     int32_t id, first, last;
@@ -57,14 +70,14 @@ gy_status gy_offsets(gy_plan *p) {
     measure(p, it, n);
     qsort(it, (size_t)n, sizeof *it, larger_first);
     for (int64_t i = 0; i < n; i++) {
-        int64_t at = 0, need = rounded(it[i].bytes), slot = 0;
+        int64_t at = 0, need = gy_buffer_room(p, it[i].bytes), slot = 0;
         bool share = !(p->args.off & GY_PASS_OFFSETS);
         for (int64_t j = 0; j < n_placed; j++) {
             const item *q = &placed[j];
             if (share && (q->last < it[i].first || q->first > it[i].last)) continue;
             int64_t offset = p->buffer[q->id].offset;
             if (at + need <= offset) break;
-            if (offset + rounded(q->bytes) > at) at = offset + rounded(q->bytes);
+            if (offset + gy_buffer_room(p, q->bytes) > at) at = offset + gy_buffer_room(p, q->bytes);
         }
         p->buffer[it[i].id].offset = at;
         if (at + need > p->arena_bytes) p->arena_bytes = at + need;
@@ -73,10 +86,11 @@ gy_status gy_offsets(gy_plan *p) {
         placed[slot] = it[i];
         n_placed++;
     }
+    for (int64_t i = 0; i < n; i++) p->buffer[it[i].id].offset += gy_buffer_shift(p, it[i].bytes);
     for (int32_t i = 0; i < p->n_buffers; i++) { /* sharers lie where the owner lies */
         int32_t root = i;
         while (p->buffer[root].rep != root) root = p->buffer[root].rep;
-        p->buffer[i].offset = p->buffer[root].offset;
+        if (p->buffer[i].kind == GY_BUF_ARENA) p->buffer[i].offset = p->buffer[root].offset;
     }
     gy_free(ctx, it);
     gy_free(ctx, placed);

@@ -463,13 +463,12 @@ static int members(const rewrite *r, const chains *c, const gy_node *root, int32
     return n;
 }
 
-static gy_span_fn span_for(const gy_plan *p, const gy_node *n) {
+static const gy_kernel *row_for(const gy_plan *p, const gy_node *n) {
     gy_view in[3], out = {.dtype = n->dtype[0], .shape = n->shape[0]};
     memset(in, 0, sizeof in);
     for (int i = 0; i < n->n_in; i++) in[i] = (gy_view){.dtype = gy_dtype_of(n->in[i]), .shape = gy_shape_of(n->in[i])};
     gy_kargs k = {.attr = n->attr, .n_in = n->n_in, .n_out = 1, .in = in, .out = &out};
-    const gy_kernel *row = gy_kernel_choose(n->op->id, gy_kernel_dtype(&k), p->isa_mask, &k);
-    return row ? row->span : NULL;
+    return gy_kernel_choose(n->op->id, gy_kernel_dtype(&k), p->isa_mask, &k);
 }
 
 /* Emits the chain; GY_NONE when it does not fit the limits. */
@@ -483,9 +482,9 @@ static gy_t emit_chain(rewrite *r, const int32_t list[], int n) {
     for (int i = 0; i < n; i++) {
         const gy_node *m = r->from->node[list[i]];
         gy_chain_op *o = &ch->ops[i];
-        *o = (gy_chain_op){
-            .op = m->op->id, .attr = m->attr, .n_in = m->n_in, .dtype = m->dtype[0], .span = span_for(r->p, m)};
-        if (!o->span) return GY_NONE;
+        const gy_kernel *row = row_for(r->p, m);
+        if (!row || !(row->span || row->isa == GY_ISA_CUDA)) return GY_NONE;
+        *o = (gy_chain_op){.op = m->op->id, .attr = m->attr, .n_in = m->n_in, .dtype = m->dtype[0], .span = row->span};
         for (int k = 0; k < m->n_in; k++) {
             int inner = -1;
             for (int j = 0; j < i; j++)

@@ -18,8 +18,18 @@ void gy_plan_free(gy_plan *p) {
     gy_free(ctx, p->output);
     for (int32_t i = 0; i < p->n_packed; i++) gy_free(ctx, p->packed[i].data);
     gy_free(ctx, p->packed);
-    gy_free(ctx, p->arena_block);
-    gy_free(ctx, p->input_block);
+    if (p->device) {
+        gy_device *d = p->device;
+        if (p->recording) d->forget(d, p->recording);
+        d->free(d, p->arena_block);
+        d->free(d, p->input_device);
+        d->free(d, p->const_device);
+        d->free_host(d, p->input_block);
+        d->free_host(d, p->output_block);
+    } else {
+        gy_free(ctx, p->arena_block);
+        gy_free(ctx, p->input_block);
+    }
     gy_arena_free(&p->mem);
     gy_free(ctx, p);
 }
@@ -79,29 +89,77 @@ static gy_status name_places(gy_plan *p) {
     return GY_OK;
 }
 
+/* Where kernels find it. */
 static void *address(const gy_plan *p, const gy_place *q) {
     if (q->buffer < 0) return NULL;
     const gy_buffer *b = &p->buffer[q->buffer];
     char *base = NULL;
     switch (b->kind) {
     case GY_BUF_ARENA: base = p->arena_block + b->offset; break;
-    case GY_BUF_INPUT: base = p->input_block + b->offset; break;
-    case GY_BUF_CONST: base = (char *)(uintptr_t)b->data; break;
+    case GY_BUF_INPUT: base = (p->device ? p->input_device : p->input_block) + b->offset; break;
+    case GY_BUF_CONST: base = p->device ? p->const_device + b->offset : (char *)(uintptr_t)b->data; break;
     case GY_BUF_STATE: base = b->state->value.data; break;
     }
     return base + q->offset * (int64_t)gy_dtype_size(q->dtype);
 }
 
+/* A place for `bytes` more at *end. */
+static int64_t append(const gy_plan *p, int64_t *end, int64_t bytes) {
+    int64_t at = *end + gy_buffer_shift(p, bytes);
+    *end += gy_buffer_room(p, bytes);
+    return at;
+}
+
+static void guard(gy_plan *p, char *block, int64_t offset, int64_t bytes) {
+    if (gy_plan_guarded(p)) p->device->guard(p->device, block + offset + (bytes + 15) / 16 * 16, GY_GUARD_PAGE);
+}
+
+static gy_status allocate_on_device(gy_plan *p) {
+    gy_device *d = p->device;
+    for (int32_t i = 0; i < p->n_buffers; i++)
+        if (p->buffer[i].kind == GY_BUF_CONST) p->buffer[i].offset = append(p, &p->const_bytes, p->buffer[i].bytes);
+    for (int64_t i = 0; i < p->n_output; i++) {
+        const gy_place *q = &p->output[i].place;
+        p->output[i].host_offset = p->output_bytes;
+        p->output_bytes += (gy_shape_count(q->shape) * (int64_t)gy_dtype_size(q->dtype) + 63) / 64 * 64;
+    }
+    if (p->args.dry) return GY_OK;
+    p->arena_block = d->alloc(d, (size_t)p->arena_bytes);
+    p->input_device = d->alloc(d, (size_t)p->input_bytes);
+    p->const_device = d->alloc(d, (size_t)p->const_bytes);
+    p->input_block = d->alloc_host(d, (size_t)p->input_bytes);
+    p->output_block = d->alloc_host(d, (size_t)p->output_bytes);
+    if (!p->arena_block || !p->input_device || !p->const_device || !p->input_block || !p->output_block)
+        return gy_fail(p->ctx, GY_ERR_NOMEM, "%s: out of memory for a plan of %" PRId64 " bytes", d->name,
+                       p->arena_bytes + p->input_bytes + p->const_bytes);
+    memset(p->input_block, 0, (size_t)p->input_bytes);
+    for (int32_t i = 0; i < p->n_buffers; i++) {
+        const gy_buffer *b = &p->buffer[i];
+        if (b->kind == GY_BUF_CONST) {
+            d->copy(d, p->const_device + b->offset, b->data, (size_t)b->bytes);
+            guard(p, p->const_device, b->offset, b->bytes);
+        } else if (b->kind == GY_BUF_INPUT) {
+            guard(p, p->input_device, b->offset, b->bytes);
+        } else if (b->kind == GY_BUF_ARENA && b->rep == i && b->last >= 0) {
+            guard(p, p->arena_block, b->offset, b->bytes);
+        }
+    }
+    return gy_device_wait(d);
+}
+
 static gy_status allocate(gy_plan *p) {
     for (int32_t i = 0; i < p->n_buffers; i++)
-        if (p->buffer[i].kind == GY_BUF_INPUT) {
-            p->buffer[i].offset = p->input_bytes;
-            p->input_bytes += (p->buffer[i].bytes + 63) / 64 * 64;
-        }
+        if (p->buffer[i].kind == GY_BUF_INPUT) p->buffer[i].offset = append(p, &p->input_bytes, p->buffer[i].bytes);
+    if (p->device) {
+        gy_status st = allocate_on_device(p);
+        if (st != GY_OK) return st;
+    }
     if (p->args.dry) return GY_OK;
-    p->arena_block = gy_malloc(p->ctx, (size_t)p->arena_bytes);
-    p->input_block = gy_calloc(p->ctx, 1, (size_t)p->input_bytes);
-    if (!p->arena_block || !p->input_block) return GY_ERR_NOMEM;
+    if (!p->device) {
+        p->arena_block = gy_malloc(p->ctx, (size_t)p->arena_bytes);
+        p->input_block = gy_calloc(p->ctx, 1, (size_t)p->input_bytes);
+        if (!p->arena_block || !p->input_block) return GY_ERR_NOMEM;
+    }
     for (int32_t i = 0; i < p->n_packed; i++)
         if (!(p->packed[i].data = gy_malloc(p->ctx, p->packed[i].bytes))) return GY_ERR_NOMEM;
     for (int32_t s = 0; s < p->n_steps; s++) {
@@ -126,7 +184,9 @@ gy_plan *gy_compile(gy_graph *g, gy_plan_args args) {
     const char *winograd = getenv("GYRUS_WINOGRAD");
     if (winograd && strcmp(winograd, "0") == 0) args.off |= GY_PASS_WINOGRAD;
     *p = (gy_plan){.ctx = ctx, .given = g, .g = g, .args = args};
-    p->isa_mask = args.check ? 1 : args.isa_mask ? args.isa_mask : gy_ctx_isa_mask(ctx);
+    const uint64_t cuda = UINT64_C(1) << GY_ISA_CUDA;
+    p->isa_mask = args.check ? 1 : args.isa_mask ? args.isa_mask : gy_ctx_device(ctx) ? cuda : gy_ctx_isa_mask(ctx);
+    if (p->isa_mask == cuda) p->device = gy_ctx_device(ctx);
     p->precision = args.precision ? args.precision : gy_ctx_precision(ctx);
     gy_arena_init(&p->mem, ctx);
     gy_status st = GY_OK;
@@ -166,13 +226,14 @@ gy_status gy_plan_feed(gy_plan *p, const char *name, const gy_tensor *value) {
     if (dtype != value->dtype || !gy_shape_equal(shape, value->shape))
         return gy_fail(p->ctx, GY_ERR_SHAPE, "input '%s': expected %s %s, found %s %s", name, gy_dtype_name(dtype),
                        gy_shape_text(shape, want), gy_dtype_name(value->dtype), gy_shape_text(value->shape, have));
-    if (q && !p->args.dry && q->buffer >= 0) memcpy(address(p, q), value->data, gy_tensor_bytes(value));
+    void *to = gy_plan_input(p, name);
+    if (to) memcpy(to, value->data, gy_tensor_bytes(value));
     return GY_OK;
 }
 
 void *gy_plan_input(gy_plan *p, const char *name) {
     const gy_place *q = input_place(p, name);
-    return q && q->buffer >= 0 && !p->args.dry ? address(p, q) : NULL;
+    return q && q->buffer >= 0 && !p->args.dry ? p->input_block + p->buffer[q->buffer].offset : NULL;
 }
 
 void gy_plan_set_rng(gy_plan *p, uint64_t seed, uint64_t step) {
@@ -218,10 +279,47 @@ static void pack_changed(gy_plan *p) {
     }
 }
 
+/* Everything a run on a device queues. */
+static void enqueue(void *arg) {
+    gy_plan *p = arg;
+    gy_device *d = p->device;
+    if (!gy_plan_guarded(p)) d->copy(d, p->input_device, p->input_block, (size_t)p->input_bytes);
+    for (int32_t i = 0; gy_plan_guarded(p) && i < p->n_buffers; i++) { /* between the guards */
+        const gy_buffer *b = &p->buffer[i];
+        if (b->kind == GY_BUF_INPUT)
+            d->copy(d, p->input_device + b->offset, p->input_block + b->offset, (size_t)b->bytes);
+    }
+    for (int32_t i = 0; i < p->n_steps; i++) {
+        gy_step *s = &p->step[i];
+        double t0 = p->profile ? now() : 0;
+        s->kernel->fn(&s->k);
+        if (!p->profile) continue;
+        d->wait(d);
+        s->seconds += now() - t0;
+    }
+    for (int64_t i = 0; i < p->n_output; i++) {
+        const gy_place *q = &p->output[i].place;
+        d->copy(d, p->output_block + p->output[i].host_offset, address(p, q),
+                (size_t)(gy_shape_count(q->shape) * (int64_t)gy_dtype_size(q->dtype)));
+    }
+}
+
+static gy_status run_on_device(gy_plan *p) {
+    gy_device *d = p->device;
+    if (p->profile) { /* step by step, each waited for */
+        enqueue(p);
+        return gy_device_wait(d);
+    }
+    if (!p->recording) p->recording = d->record(d, enqueue, p);
+    if (p->recording) d->play(d, p->recording);
+    return gy_device_wait(d);
+}
+
 gy_status gy_plan_run(gy_plan *p) {
     if (p->args.dry) return gy_fail(p->ctx, GY_ERR_USAGE, "a dry plan cannot run");
     pack_changed(p);
     for (int64_t i = 0; i < p->g->n_assign; i++) gy_state_touch(p->g->assign[i].state);
+    if (p->device) return run_on_device(p);
     for (int32_t i = 0; i < p->n_steps; i++) {
         gy_step *s = &p->step[i];
         double t0 = p->profile ? now() : 0;
@@ -239,7 +337,8 @@ gy_tensor gy_plan_output(const gy_plan *p, const char *name) {
     for (int64_t i = 0; i < p->n_output; i++)
         if (strcmp(p->output[i].name, name) == 0) {
             const gy_place *q = &p->output[i].place;
-            return (gy_tensor){q->dtype, q->shape, p->args.dry ? NULL : address(p, q), true};
+            void *data = p->args.dry ? NULL : p->device ? p->output_block + p->output[i].host_offset : address(p, q);
+            return (gy_tensor){q->dtype, q->shape, data, true};
         }
     return (gy_tensor){0};
 }

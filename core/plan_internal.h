@@ -16,7 +16,7 @@ typedef enum gy_buffer_kind {
 
 typedef struct gy_buffer {
     gy_buffer_kind kind;
-    int64_t bytes, offset; /* offset in the arena, or in the block of inputs */
+    int64_t bytes, offset; /* offset in the arena, in the block of inputs, or in a device's copy of the constants */
     int32_t first, last;   /* steps between which it is alive */
     int32_t rep;           /* the buffer whose memory it shares (itself if none) */
     const void *data;      /* CONST */
@@ -58,6 +58,7 @@ typedef struct gy_step {
 typedef struct gy_named_place {
     const char *name;
     gy_place place;
+    int64_t host_offset; /* of an output: where its copy lies in output_block */
 } gy_named_place;
 
 struct gy_plan {
@@ -65,6 +66,7 @@ struct gy_plan {
     gy_graph *given, *g; /* the caller's graph; the rewritten one (owned) */
     gy_arena mem;
     uint64_t isa_mask;
+    gy_device *device;  /* NULL: the CPU */
     gy_dtype precision; /* GY_F32 or GY_BF16 */
     gy_plan_args args;
     gy_buffer *buffer;
@@ -75,7 +77,10 @@ struct gy_plan {
     int32_t n_packed, cap_packed;
     gy_named_place *input, *output;
     int64_t n_input, n_output;
-    char *arena_block, *input_block;
+    char *arena_block, *input_block; /* on a device: its memory; memory of the host, copied to input_device first */
+    char *input_device, *const_device, *output_block; /* on a device only; the last is the host's */
+    int64_t const_bytes, output_bytes;
+    void *recording; /* of a device: everything a run queues */
     int64_t arena_bytes, input_bytes, lower_bound, sum_bytes;
     bool profile;
 };
@@ -119,5 +124,11 @@ bool gy_place_contiguous(const gy_place *p);
 
 /* offsets.c: places the arena's buffers. */
 gy_status gy_offsets(gy_plan *p);
+/* On a device that can watch memory, plans without GY_PASS_OFFSETS give each buffer pages of its own: its last 16 bytes
+ * end where a page begins that nothing may touch. */
+enum { GY_GUARD_PAGE = 4096 };
+bool gy_plan_guarded(const gy_plan *p);
+int64_t gy_buffer_room(const gy_plan *p, int64_t bytes);  /* what a buffer takes up */
+int64_t gy_buffer_shift(const gy_plan *p, int64_t bytes); /* where in it the data begin */
 
 #endif

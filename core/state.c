@@ -1,4 +1,5 @@
 #include "state.h"
+#include "device.h"
 #include "rng.h"
 
 #include <math.h>
@@ -6,6 +7,7 @@
 
 struct gy_store {
     gy_ctx *ctx;
+    gy_device *device; /* whose memory the values lie in; NULL: the host's */
     gy_state **state;
     int64_t n, cap;
     int64_t *hash; /* open addressing, index + 1 */
@@ -15,7 +17,9 @@ struct gy_store {
 
 gy_store *gy_store_new(gy_ctx *ctx) {
     gy_store *s = gy_calloc(ctx, 1, sizeof *s);
-    if (s) s->ctx = ctx;
+    if (!s) return NULL;
+    s->ctx = ctx;
+    s->device = gy_ctx_device(ctx);
     return s;
 }
 
@@ -25,10 +29,25 @@ gy_store *gy_store_new_dry(gy_ctx *ctx) {
     return s;
 }
 
+static gy_status value_new(gy_store *s, gy_tensor *t, gy_dtype dtype, gy_shape shape) {
+    if (!s->device) return gy_tensor_new(s->ctx, t, dtype, shape);
+    *t = (gy_tensor){.dtype = dtype, .shape = shape};
+    t->data = s->device->alloc_shared(s->device, gy_tensor_bytes(t));
+    return t->data ? GY_OK : gy_fail(s->ctx, GY_ERR_NOMEM, "%s: out of memory", s->device->name);
+}
+
+static void value_free(gy_store *s, gy_tensor *t) {
+    if (!s->device) {
+        gy_tensor_free(s->ctx, t);
+    } else if (t->data) {
+        s->device->free_shared(s->device, t->data);
+    }
+}
+
 void gy_store_free(gy_store *s) {
     if (!s) return;
     for (int64_t i = 0; i < s->n; i++) {
-        gy_tensor_free(s->ctx, &s->state[i]->value);
+        value_free(s, &s->state[i]->value);
         gy_free(s->ctx, (char *)(uintptr_t)s->state[i]->name);
         gy_free(s->ctx, s->state[i]);
     }
@@ -168,7 +187,7 @@ gy_state *gy_state_get(gy_store *s, const char *name, gy_state_kind kind, gy_dty
     st->name = gy_strdup(s->ctx, name);
     st->kind = kind;
     st->value = (gy_tensor){.dtype = dtype, .shape = shape};
-    if (!st->name || (!s->dry && gy_tensor_new(s->ctx, &st->value, dtype, shape) != GY_OK)) {
+    if (!st->name || (!s->dry && value_new(s, &st->value, dtype, shape) != GY_OK)) {
         gy_free(s->ctx, (char *)(uintptr_t)st->name);
         gy_free(s->ctx, st);
         return NULL;

@@ -7,6 +7,7 @@
 #define GY_KERNEL_H
 
 #include "../core/cpu.h"
+#include "../core/device.h"
 #include "../core/op.h"
 #include "../core/threads.h"
 
@@ -25,12 +26,14 @@ typedef struct gy_span gy_span;
 typedef void (*gy_span_fn)(const gy_span *s);
 
 typedef struct gy_kargs {
+    gy_op_id op; /* for functions that serve several */
     const void *attr;
     int n_in, n_out;
     gy_view *in;   /* in[i].data == NULL: an optional input that was left out */
     gy_view *out;  /* contiguous */
     void *scratch; /* 64-byte aligned, of the size that the row's scratch function asked for */
     gy_pool *pool;
+    gy_device *device;     /* rows of tier CUDA: where they launch; then data are device pointers */
     gy_span_fn span;       /* elementwise rows: the span function the plan chose */
     const void *packed[2]; /* inputs 0 and 1 as the row's prepack left them; NULL: not packed */
     bool winograd;         /* the plan allows GY_K_WINOGRAD rows */

@@ -10,6 +10,7 @@
 #define GY_REF(op, flags, supports, scratch)                                                                           \
     void ref_##op##_f32(const gy_kargs *k);                                                                            \
     void ref_##op##_f64(const gy_kargs *k);
+#define GY_CUDA(op, dtype, flags, f, supports, scratch) GY_KERNEL(op, CUDA, dtype, flags, f, supports, scratch)
 #ifdef GY_X86
 #define GY_X86_SPAN(op, tier, dtype, f) GY_SPAN(op, tier, dtype, f)
 #define GY_X86_KERNEL(op, tier, dtype, flags, f, supports, scratch)                                                    \
@@ -25,6 +26,7 @@
 #define GY_SUPPORTS(f) bool f(const gy_kargs *k);
 #define GY_SCRATCH(f)  size_t f(const gy_kargs *k, int threads);
 #include "kernels.def"
+#include "cuda/cuda.def"
 #undef GY_SPAN
 #undef GY_KERNEL
 #undef GY_REF_SPAN
@@ -49,6 +51,7 @@
     GY_KERNEL(op, REF, F64, flags, ref_##op##_f64, supports, scratch)
 static const gy_kernel rows[] = {
 #include "kernels.def"
+#include "cuda/cuda.def"
 };
 
 const gy_kernel *gy_kernel_table(int64_t *n) {

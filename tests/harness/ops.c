@@ -1,5 +1,8 @@
 #include "ops.h"
 
+#include "kernels/cuda/emu/emu.h"
+#include "kernels/kernel.h"
+
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
@@ -348,4 +351,55 @@ void ops_check_threads(gy_op_id op) {
         }
         free(first);
     }
+}
+
+static bool has_cuda_row(gy_op_id op, gy_dtype dtype) {
+    int64_t n;
+    const gy_kernel *rows = gy_kernel_table(&n);
+    for (int64_t i = 0; i < n; i++)
+        if (rows[i].op == op && rows[i].isa == GY_ISA_CUDA &&
+            (rows[i].dtype == dtype || rows[i].dtype == GY_DTYPE_DEFAULT))
+            return true;
+    return false;
+}
+
+int ops_check_cuda(gy_ctx *ctx, gy_op_id op) {
+    const gy_plan_args on_device = {.isa_mask = UINT64_C(1) << GY_ISA_CUDA, .off = GY_PASS_ALL};
+    const gy_dtype types[] = {GY_F32, GY_F64};
+    int cases = ops_case_count(ctx, op), ran = 0;
+    for (int i = 0; i < 2 * cases; i++) {
+        gy_dtype dtype = types[i % 2];
+        double eps = dtype == GY_F32 ? (double)FLT_EPSILON : DBL_EPSILON, tol, scale = 0;
+        int64_t n, m;
+        if (!has_cuda_row(op, dtype)) continue;
+        double *want =
+            values(ctx, op, i / 2, GY_F64, (gy_plan_args){.isa_mask = 1, .off = GY_PASS_ALL}, &n, &tol, NULL, NULL);
+        for (int64_t k = 0; k < n; k++)
+            if (isfinite(want[k])) scale = fmax(scale, fabs(want[k]));
+        void *first = NULL;
+        for (int order = GY_EMU_FORWARD; order <= GY_EMU_RANDOM; order++) {
+            void *raw;
+            size_t bytes;
+            gy_emu_schedule(gy_ctx_device(ctx), (gy_emu_order)order, (uint64_t)i + 1);
+            double *have = values(ctx, op, i / 2, dtype, on_device, &m, &tol, &raw, &bytes);
+            assert_int_equal(n, m);
+            for (int64_t k = 0; k < n; k++)
+                if (have[k] != want[k] && !(isnan(have[k]) && isnan(want[k])) &&
+                    !(fabs(have[k] - want[k]) <= tol * eps * scale))
+                    fail_msg("%s case %d in %s on the emulator: element %d is %.9g, expected %.9g (tolerance %g)",
+                             gy_ops[op].name, i / 2, gy_dtype_name(dtype), (int)k, have[k], want[k], tol * eps * scale);
+            if (first && memcmp(first, raw, bytes) != 0)
+                fail_msg("%s case %d in %s on the emulator: other bits in another order of warps", gy_ops[op].name,
+                         i / 2, gy_dtype_name(dtype));
+            free(have);
+            if (first)
+                free(raw);
+            else
+                first = raw;
+        }
+        free(first);
+        free(want);
+        ran++;
+    }
+    return ran;
 }

@@ -16,5 +16,8 @@ void ops_check_gradients(gy_ctx *ctx, gy_op_id op);
 void ops_check_kernels(gy_ctx *ctx, gy_op_id op);
 /* Equal bits for 1, 2, 3 and 8 threads, and for passes on and off (fusion within tolerance). */
 void ops_check_threads(gy_op_id op);
+/* On the emulator (which is ctx's device): every case in f32, and in f64 where there is a CUDA row for it, against ref
+ * in f64; equal bits for three schedules. Memory is guarded and its gaps hold NaN. Returns how many cases ran. */
+int ops_check_cuda(gy_ctx *ctx, gy_op_id op);
 
 #endif
