@@ -4,6 +4,7 @@
 
 #include "base.h"
 #include "cpu.h"
+#include "device.h"
 #include "graph.h"
 #include "model.h"
 #include "module.h"

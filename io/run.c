@@ -108,6 +108,7 @@ gy_status gy_run_describe(gy_run_folder *r, const gy_job *j, char *const argv[])
     gy_json_put_string(&w, "data_hash", hash);
     gy_json_put_string(&w, "ablate", j->ablate);
     gy_json_put_string(&w, "dtype", gy_dtype_name(gy_ctx_precision(r->ctx)));
+    gy_json_put_string(&w, "device", gy_ctx_device(r->ctx) ? gy_ctx_device(r->ctx)->name : "cpu");
     gy_isa best = GY_ISA_REF;
     for (int i = 0; i < GY_ISA_COUNT; i++)
         if (gy_ctx_isa_mask(r->ctx) >> i & 1) best = (gy_isa)i;

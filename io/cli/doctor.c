@@ -102,7 +102,14 @@ static void tiers_text(uint64_t mask, char *buf, size_t n) {
     }
 }
 
-static const char *const no_cuda = "no CUDA device: this build has no CUDA backend";
+/* "2 devices", or why there is none. */
+static const char *cuda_text(int *devices, char text[128]) {
+    const char *why;
+    *devices = gy_cuda_count(&why);
+    snprintf(text, 128, *devices == 1 ? "%d device" : "%d devices", *devices);
+    if (!*devices) snprintf(text, 128, "no CUDA device: %s", why);
+    return text;
+}
 
 static void print(gy_ctx *ctx, const machine *m) {
     char t1[32], t2[32], tiers[64];
@@ -122,8 +129,12 @@ static void print(gy_ctx *ctx, const machine *m) {
         printf("\npeaks     %.0f GFLOP/s f32, %.1f GB/s (measured)\n", m->peaks.gflops, m->peaks.gbps);
     else
         printf("\npeaks     not measured\n");
-    printf("cuda      %s\n\n%skernels for f32%s (* some operands go to a lower tier)\n", no_cuda, cli_bold(stdout),
-           cli_plain(stdout));
+    char text[128];
+    int devices;
+    printf("cuda      %s\n", cuda_text(&devices, text));
+    for (int i = 0; i < devices; i++)
+        if (gy_cuda_describe(i, text, sizeof text)) printf("  cuda:%d  %s\n", i, text);
+    printf("\n%skernels for f32%s (* some operands go to a lower tier)\n", cli_bold(stdout), cli_plain(stdout));
     for (int i = 1; i < GY_OP_COUNT; i++) {
         bool depends;
         const gy_kernel *k = f32_kernel((gy_op_id)i, mask, &depends);
@@ -151,9 +162,14 @@ static int print_json(gy_ctx *ctx, const cli_args *a, const machine *m) {
     gy_json_put_int(&w, "available_bytes", m->available);
     gy_json_put_real(&w, "peak_gflops", m->peaks.gflops);
     gy_json_put_real(&w, "peak_gbps", m->peaks.gbps);
+    char cuda[128], device[128];
+    int devices;
+    cuda_text(&devices, cuda);
     gy_json_open_array(&w, "cuda_devices");
+    for (int i = 0; i < devices; i++)
+        if (gy_cuda_describe(i, device, sizeof device)) gy_json_put_string(&w, NULL, device);
     gy_json_close(&w);
-    gy_json_put_string(&w, "cuda", no_cuda);
+    gy_json_put_string(&w, "cuda", cuda);
     gy_json_open_object(&w, "kernels");
     for (int i = 1; i < GY_OP_COUNT; i++) {
         bool depends;

@@ -15,6 +15,8 @@ static const cli_option json_only[] = {{"--json", NULL, "print one JSON value"},
 /* Not of convert, whose --dtype is the type of what it writes. */
 #define DTYPE_OPTION                                                                                                   \
     { "--dtype", "T", "f32, or bf16: factors of products are rounded, sums and weights stay f32" }
+#define DEVICE_OPTION                                                                                                  \
+    { "--device", "D", "cpu, cuda, cuda:N, or emu: the kernels for GPUs, emulated (default: $GYRUS_DEVICE, else cpu)" }
 static const cli_option list_options[] = {{"--family", "F", "only this family"},
                                           {"--ops", NULL, "list the operators instead of the models"},
                                           {"--json", NULL, "print a JSON array"},
@@ -29,7 +31,7 @@ static const cli_option train_options[] = {CONFIG_OPTIONS,
                                            {"--data", "PATH", "a data set; without it the model generates its own"},
                                            {"--steps", "N", "training steps (default: the configuration's)"},
                                            {"--seed", "S", "seed of initial values, batches and noise (default 0)"},
-                                           {"--device", "cpu", "where to run"},
+                                           DEVICE_OPTION,
                                            DTYPE_OPTION,
                                            {"--out", "DIR", "run folder (default: runs/SLUG)"},
                                            {"--save-every", "N", "steps between checkpoints (default: a tenth of all)"},
@@ -39,15 +41,18 @@ static const cli_option train_options[] = {CONFIG_OPTIONS,
                                            {"--quiet", NULL, "no progress"},
                                            {"--json", NULL, "print the final metrics as JSON"},
                                            {0}};
-static const cli_option eval_options[] = {
-    {"--data", "PATH", "another data set than the run's"}, DTYPE_OPTION, {"--json", NULL, "print a JSON object"}, {0}};
+static const cli_option eval_options[] = {{"--data", "PATH", "another data set than the run's"},
+                                          DEVICE_OPTION,
+                                          DTYPE_OPTION,
+                                          {"--json", NULL, "print a JSON object"},
+                                          {0}};
 static const cli_option run_options[] = {
     CONFIG_OPTIONS,
     {"--weights", "F", "safetensors or PyTorch .pth: parameters (default: the run folder's checkpoint)"},
     {"--input", "name=F.npy", "an input; repeatable"},
     {"--output", "name=F.npy", "an output to write; repeatable"},
     {"--seed", "S", "seed of initial values, without weights (default 0)"},
-    {"--device", "cpu", "where to run"},
+    DEVICE_OPTION,
     DTYPE_OPTION,
     {"--dry-run", NULL, "print inputs, outputs and memory, then stop"},
     {0}};
@@ -56,16 +61,19 @@ static const cli_option sample_options[] = {CONFIG_OPTIONS,
                                             {"-n", "N", "how many (default 16)"},
                                             {"--seed", "S", "seed (default 0)"},
                                             {"-o", "grid.png", "picture to write"},
+                                            DEVICE_OPTION,
                                             DTYPE_OPTION,
                                             {0}};
 static const cli_option claim_options[] = {CONFIG_OPTIONS,
                                            {"--seed", "S", "seed (default 0)"},
                                            {"--ablate", "NAME", "break the mechanism: the claim must fail"},
+                                           DEVICE_OPTION,
                                            {"--json", NULL, "print a JSON object"},
                                            {0}};
 static const cli_option explain_options[] = {CONFIG_OPTIONS,
                                              {"--batch", "N", "rows of a batch"},
                                              {"--time", NULL, "run it on zeros and show each step's time"},
+                                             DEVICE_OPTION,
                                              DTYPE_OPTION,
                                              {"-o", "PAGE.html", "write a page instead of the table"},
                                              {"--op", "NAME", "explain an operator instead"},
@@ -307,7 +315,12 @@ int main(int argc, char **argv) {
     }
     gy_set_warn_handler(ctx, warn, NULL);
     signal(SIGXFSZ, SIG_IGN); /* a file-size limit then ends in a message, like a full disk */
-    rc = v->run != cli_convert && cli_precision(ctx, &a) != GY_OK ? cli_fail(ctx, &a) : v->run(ctx, &a);
+    bool places = false;      /* whether the verb runs plans */
+    for (const cli_option *o = v->options; o->name; o++) places = places || strcmp(o->name, "--device") == 0;
+    gy_status s = v->run != cli_convert ? cli_precision(ctx, &a) : GY_OK;
+    const char *device = cli_get(&a, "--device");
+    if (s == GY_OK && places) s = gy_ctx_set_device(ctx, device ? device : getenv("GYRUS_DEVICE"));
+    rc = s != GY_OK ? cli_fail(ctx, &a) : v->run(ctx, &a);
     gy_ctx_free(ctx);
     if (fflush(stdout) != 0 || ferror(stdout)) {
         fprintf(stderr, "gyrus %s: writing to standard output failed\n", v->name);

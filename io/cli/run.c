@@ -43,9 +43,7 @@ static gy_status open_folder(gy_ctx *ctx, const cli_args *a, const char *dir, gy
 }
 
 gy_status cli_open_model(gy_ctx *ctx, const cli_args *a, gy_job *j, bool needs_data) {
-    const char *what = a->positional[0], *device = cli_get(a, "--device");
-    if (device && strcmp(device, "cpu") != 0)
-        return gy_fail(ctx, GY_ERR_UNSUPPORTED, "--device %s: this build has no such device; it has: cpu", device);
+    const char *what = a->positional[0];
     if (is_run_folder(ctx, what)) return open_folder(ctx, a, what, j, needs_data);
     if (gy_path_is_dir(what) && !gy_model_find(what))
         return gy_fail(ctx, GY_ERR_USAGE, "%s: a folder without run.json is no run", what);

@@ -111,8 +111,9 @@ static int dry_run(gy_ctx *ctx, const cli_args *a, gy_job *j, const char *dir) {
         gy_config_text(o, j->cfg, text, sizeof text);
         printf("option   %s = %s\n", o->name, text);
     }
-    printf("seed     %" PRIu64 "\nsteps    %" PRId64 "\ndata     %s\nout      %s\nthreads  %d\n", j->seed, j->steps,
-           j->data_label, dir, gy_pool_threads(gy_ctx_pool(ctx)));
+    printf("seed     %" PRIu64 "\nsteps    %" PRId64 "\ndata     %s\nout      %s\ndevice   %s\nthreads  %d\n", j->seed,
+           j->steps, j->data_label, dir, gy_ctx_device(ctx) ? gy_ctx_device(ctx)->description : "cpu",
+           gy_pool_threads(gy_ctx_pool(ctx)));
     if (!j->def->objective) return CLI_OK;
     gy_store_free(j->store); /* names and shapes are enough: a large model is planned without being allocated */
     j->store = gy_store_new_dry(ctx);
@@ -178,13 +179,6 @@ static gy_status refuse_changes(gy_ctx *ctx, const cli_args *a, const gy_job *j)
     return GY_OK;
 }
 
-static gy_status check_device(gy_ctx *ctx, const cli_args *a) {
-    const char *device = cli_get(a, "--device");
-    if (device && strcmp(device, "cpu") != 0)
-        return gy_fail(ctx, GY_ERR_UNSUPPORTED, "--device %s: this build has no such device; it has: cpu", device);
-    return GY_OK;
-}
-
 static gy_status prepare(gy_ctx *ctx, const cli_args *a, gy_job *j, const char *dir, bool resume) {
     gy_status s;
     if (resume) {
@@ -212,8 +206,7 @@ static gy_status prepare(gy_ctx *ctx, const cli_args *a, gy_job *j, const char *
 static int train(gy_ctx *ctx, const cli_args *a, gy_job *j, const char *dir, bool resume, char **command) {
     gy_run_folder *run = NULL;
     gy_metrics metrics;
-    gy_status s = check_device(ctx, a);
-    if (s == GY_OK) s = prepare(ctx, a, j, dir, resume);
+    gy_status s = prepare(ctx, a, j, dir, resume);
     if (s != GY_OK) return cli_fail(ctx, a);
     if (cli_has(a, "--dry-run")) return dry_run(ctx, a, j, dir);
     *command = cli_command_text(ctx, a);

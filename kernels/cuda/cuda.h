@@ -39,8 +39,8 @@ extern __shared__ __align__(1024) unsigned char gy_shared_memory[];
 #define GY_SHARED(type) ((type *)gy_shared_memory)
 #define GY_KERNEL(name, args_t, most_threads)                                                                          \
     static __device__ __forceinline__ void name##_thread(const args_t *a);                                             \
-    extern "C" __global__ void __launch_bounds__(most_threads) name(const __grid_constant__ args_t args) {             \
-        name##_thread(&args);                                                                                          \
+    extern "C" __global__ void __launch_bounds__(most_threads) name(const __grid_constant__ args_t given) {            \
+        name##_thread(&given);                                                                                         \
     }                                                                                                                  \
     static __device__ __forceinline__ void name##_thread(const args_t *a)
 
@@ -100,8 +100,8 @@ typedef struct gy_cuda_kernel {
 } gy_cuda_kernel;
 #define GY_KERNEL(name, args_t, most_threads)                                                                          \
     static void name##_thread(const args_t *a);                                                                        \
-    static void name##_emulate(const void *args) {                                                                     \
-        name##_thread((const args_t *)args);                                                                           \
+    static void name##_emulate(const void *given) {                                                                    \
+        name##_thread((const args_t *)given);                                                                          \
     }                                                                                                                  \
     static const gy_cuda_kernel name = {#name, name##_emulate, most_threads};                                          \
     static void name##_thread(const args_t *a)

@@ -129,7 +129,7 @@ static const char *open_driver(driver *d) {
                 {"cuGraphDestroy", &d->graph_free},
                 {"cuGetErrorString", &d->error_text}};
     d->library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
-    if (!d->library) return "no CUDA driver: libcuda.so.1 cannot be loaded";
+    if (!d->library) return "no NVIDIA driver here (libcuda.so.1 cannot be loaded)";
     const char *why = NULL;
     for (size_t i = 0; !why && i < sizeof need / sizeof *need; i++) {
         void *f = dlsym(d->library, need[i].name);

@@ -161,7 +161,8 @@ static void wrong_options_of_a_model_are_named(void **state) {
     expect(2, NULL, "has no option 'nonsense'", "train %s --set nonsense=1 --out w", slug);
     expect(2, NULL, "has no configuration 'huge'; it has: ", "train %s --config huge --out w", slug);
     expect(2, NULL, "has no ablation 'nothing'", "claim %s --ablate nothing", slug);
-    expect(1, NULL, "it has: cpu", "train %s --device cuda --out w", slug);
+    expect(2, NULL, "expected cpu, cuda, cuda:N or emu", "train %s --device gpu --out w", slug);
+    expect(1, NULL, "cuda:77: ", "train %s --device cuda:77 --out w", slug);
     expect(1, NULL, "nowhere", "train %s --data nowhere/at-all --out w", slug);
     assert_false(in_scratch("w/run.json"));
 }
