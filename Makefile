@@ -36,7 +36,7 @@ CUSRC   := $(wildcard kernels/cuda/*.cu)
 CLISRC  := $(wildcard io/cli/*.c bench/*.c)
 X86SRC  := $(wildcard kernels/x86/*.c)
 
-LIBOBJ  := $(LIBSRC:%.c=$(BUILD)/%.o) $(CUSRC:%.cu=$(BUILD)/%.o) $(BUILD)/fatbins.o
+LIBOBJ  := $(LIBSRC:%.c=$(BUILD)/%.o) $(CUSRC:%.cu=$(BUILD)/%.o) $(BUILD)/fatbins$(CUDA).o
 CLIOBJ  := $(CLISRC:%.c=$(BUILD)/%.o)
 
 # x86 sources are written once and compiled once a tier: GY_ISA names the tier, GY_ISAFN(f) is
@@ -60,7 +60,7 @@ TESTSRC := $(wildcard tests/*/test_*.c)
 TESTS   := $(TESTSRC:%.c=$(BUILD)/%)
 HARNESS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/harness/*.c))
 
-.PHONY: all lib test tests demo bench claims install uninstall clean format check-format cmocka
+.PHONY: cuda-table all lib test tests demo bench claims install uninstall clean format check-format cmocka
 .SECONDARY:
 all: $(BIN) $(SHLIB)
 lib: $(LIB)
@@ -81,20 +81,21 @@ $(foreach t,$(TIERS),$(eval $(call tier_rule,$(t))))
 $(BUILD)/%.o: %.cu
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(filter-out -std=c11,$(GYFLAGS)) -std=gnu11 $(CFLAGS) -x c -c $< -o $@
-NVFLAGS := --fatbin --fmad=false -O3 -std=c++17 -I. -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a \
+# The log holds registers, shared memory and spills of each kernel (make cuda-table; tests/cuda/test_cuda_build.c).
+NVFLAGS := --fatbin --fmad=false -O3 -std=c++17 -I. -Xptxas -v -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a \
            -gencode arch=compute_90,code=compute_90
 FATBINS := $(if $(filter 1,$(CUDA)),$(CUSRC:%.cu=build/cuda/%.fatbin))
 build/cuda/%.fatbin: %.cu
 	@mkdir -p $(@D)
-	$(Q)nvcc $(NVFLAGS) -MMD -MF $@.d -o $@ $<
-$(BUILD)/fatbins.S: $(FATBINS) Makefile
+	$(Q)nvcc $(NVFLAGS) -MMD -MF $@.d -o $@ $< > $@.log 2>&1 || { cat $@.log; exit 1; }
+$(BUILD)/fatbins$(CUDA).S: $(FATBINS) Makefile
 	@mkdir -p $(@D)
 	@{ echo '.section .data.rel.ro, "aw"'; echo '.balign 16'; echo '.globl gy_fatbins, gy_fatbin_count'; echo 'gy_fatbins:'; \
 	  i=0; for f in $(FATBINS); do echo ".quad fatbin_$$i, fatbin_end_$$i - fatbin_$$i"; i=$$((i + 1)); done; \
 	  echo '.quad 0, 0'; echo 'gy_fatbin_count:'; echo ".quad $(words $(FATBINS))"; echo '.section .rodata'; \
 	  i=0; for f in $(FATBINS); do echo '.balign 16'; echo "fatbin_$$i: .incbin \"$$f\""; echo "fatbin_end_$$i:"; i=$$((i + 1)); done; \
 	  echo '.section .note.GNU-stack, "", %progbits'; } > $@
-$(BUILD)/fatbins.o: $(BUILD)/fatbins.S
+$(BUILD)/fatbins$(CUDA).o: $(BUILD)/fatbins$(CUDA).S
 	$(Q)$(CC) -c $< -o $@
 
 # The registry of models is made from the file list: X(slug) for each models/<family>/<slug>.c. A slug has no
@@ -131,6 +132,9 @@ bench: $(BIN)
 	@$(BIN) bench
 claims: $(BIN)
 	@GYRUS=$(BIN) sh tests/claims.sh
+# What the compiler makes of each kernel, as kernels/cuda/REGISTERS.md.
+cuda-table: $(CUSRC:%.cu=build/cuda/%.fatbin)
+	@nvcc --version | sed -n 's/.*release/nvcc/p'; sh kernels/cuda/registers.sh $(CUSRC:%.cu=build/cuda/%.fatbin.log)
 
 install: all
 	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" BUILD="$(BUILD)" VERSION="$(VERSION)" sh io/cli/install.sh
