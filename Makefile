@@ -116,6 +116,11 @@ $(BIN): $(CLIOBJ) $(LIB)
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(HARNESS) $(LIB)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
+# A CUDA driver without a GPU, for tests of what the program asks of one.
+$(BUILD)/tests/cuda/libcuda.so.1: tests/cuda/driver/fake.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(GYFLAGS) $(CFLAGS) -shared $(LDFLAGS) -o $@ $<
+$(BUILD)/tests/cuda/test_driver: | $(BUILD)/tests/cuda/libcuda.so.1
 cmocka:
 	@echo '#include <stdarg.h>\n#include <stddef.h>\n#include <setjmp.h>\n#include <stdint.h>\n#include <cmocka.h>' \
 	  | $(CC) -E - >/dev/null 2>&1 || { echo "installing libcmocka-dev"; \
