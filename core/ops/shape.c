@@ -269,6 +269,19 @@ gy_t gy_pad_(gy_site at, gy_t x, int64_t axis, int64_t before, int64_t after, do
     return gy_node_make(at, x.g, GY_OP_pad, &a, 1, &x);
 }
 
+gy_t gy_reflect_pad_(gy_site at, gy_t x, int64_t axis, int64_t before, int64_t after) {
+    if (skip(x) || !axis_of(at, x, "reflect_pad", axis, &axis)) return bad(x);
+    int64_t n = gy_dim(x, axis), parts = 0;
+    gy_t part[3];
+    if (before < 0 || after < 0 || before >= n || after >= n)
+        return gy_poison(x.g, at, "reflect_pad: %" PRId64 ", %" PRId64 " elements of an axis of %" PRId64, before,
+                         after, n);
+    if (before > 0) part[parts++] = gy_flip_(at, gy_slice_(at, x, axis, 1, before + 1, 1), axis);
+    part[parts++] = x;
+    if (after > 0) part[parts++] = gy_flip_(at, gy_slice_(at, x, axis, n - 1 - after, n - 1, 1), axis);
+    return gy_concat_(at, axis, parts, part);
+}
+
 static void pad_vjp(const gy_vjp *v) {
     const gy_axis_attr *a = v->attr;
     gy_axis_attr s = {.axis = a->axis, .start = a->before, .step = 1, .n = gy_dim(v->in[0], a->axis)};

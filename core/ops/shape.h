@@ -57,6 +57,10 @@ gy_t gy_roll_(gy_site at, gy_t x, int64_t axis, int64_t shift);
 gy_t gy_pad_(gy_site at, gy_t x, int64_t axis, int64_t before, int64_t after, double value);
 #define gy_pad(x, axis, before, after)              gy_pad_(GY_HERE, x, axis, before, after, 0.0)
 #define gy_pad_value(x, axis, before, after, value) gy_pad_(GY_HERE, x, axis, before, after, value)
+/* One axis continued as in a mirror at its end elements, which are not repeated: c b [a b c d] c b (PyTorch's
+ * "reflect"). before, after < its size. */
+gy_t gy_reflect_pad_(gy_site at, gy_t x, int64_t axis, int64_t before, int64_t after);
+#define gy_reflect_pad(x, axis, before, after) gy_reflect_pad_(GY_HERE, x, axis, before, after)
 
 /* Joins n values along an axis; all other dimensions equal. */
 gy_t gy_concat_(gy_site at, int64_t axis, int64_t n, const gy_t x[]);

@@ -176,7 +176,7 @@ static gy_t picture(gy_mod *m, const config *c, gy_t latent) {
     return gy_resize(.x = x, .size = GY_S(c->image), .mode = GY_RESIZE_LINEAR);
 }
 
-/* x blurred by a Gaussian of deviation 1, 9 x 9. */
+/* x blurred by a Gaussian of deviation 1, 9 x 9, mirrored at its borders. */
 static gy_t blurred(gy_mod *m, gy_t x) {
     gy_ctx *ctx = gy_graph_ctx(m->g);
     int64_t channels = gy_dim(x, -1);
@@ -186,7 +186,8 @@ static gy_t blurred(gy_mod *m, gy_t x) {
     if (gy_tensor_new(ctx, &w, GY_F32, GY_S(channels, 1, 9, 9)) != GY_OK)
         return gy_poison(m->g, GY_HERE, "%s", gy_error(ctx));
     for (int64_t i = 0; i < channels * 81; i++) gy_tensor_set(&w, i, g[i % 9] * g[i / 9 % 9] / (sum * sum));
-    gy_t y = gy_conv(.x = x, .w = gy_const(m->g, &w), .pad = GY_S(4), .groups = channels);
+    for (int64_t axis = 1; axis <= 2; axis++) x = gy_reflect_pad(x, axis, 4, 4);
+    gy_t y = gy_conv(.x = x, .w = gy_const(m->g, &w), .groups = channels);
     gy_tensor_free(ctx, &w);
     return y;
 }

@@ -55,6 +55,9 @@ double gy_braindive_response(const lab *d, int64_t voxel, const float *e);
 
 /* ---- braindive_claim.c ---- */
 
+/* x [n, 16, 16, 3]: noise in, pictures out, gamma times the response of `roi` pulling. Into `ratio`, unless NULL, the
+ * mean over steps of |change of eps| / |eps|. */
+gy_status gy_braindive_guide(gy_job *j, int64_t n, int roi, double gamma, double *x, double *ratio) GY_MUST_CHECK;
 /* n pictures [n, 16, 16, 3] from the same noise for every (roi, gamma); `found` may be NULL. */
 gy_status gy_braindive_draw(gy_job *j, int64_t n, int roi, double gamma, uint64_t seed, float *images,
                             drawn *found) GY_MUST_CHECK;

@@ -73,7 +73,15 @@ static gy_status look(gy_job *j, int64_t n, const float *images, drawn *out) {
     return s;
 }
 
-gy_status gy_braindive_draw(gy_job *j, int64_t n, int roi, double gamma, uint64_t seed, float *images, drawn *found) {
+static gy_sampler sampler_of(const gy_job *j, const gy_noise *noise, int64_t n, uint64_t seed) {
+    gy_sampler s = gy_tinysd_sampler(j->ctx, noise, n, seed);
+    s.steps = ((const config *)j->cfg)->sampling;
+    s.clip = 0; /* in `guided` */
+    s.denoise = guided;
+    return s;
+}
+
+gy_status gy_braindive_guide(gy_job *j, int64_t n, int roi, double gamma, double *x, double *ratio) {
     const config *c = j->cfg;
     gy_noise noise;
     gy_compiled net;
@@ -88,19 +96,26 @@ gy_status gy_braindive_draw(gy_job *j, int64_t n, int roi, double gamma, uint64_
         weight[v] = gy_braindive_roi_of(c, v) == roi ? (float)(ROIS / (double)c->voxels) : 0;
     *(float *)gy_plan_input(net.plan, "gamma") = (float)gamma;
     gy_tinysd_noise(&noise);
-    gy_sampler sampler = gy_tinysd_sampler(j->ctx, &noise, n, seed);
-    sampler.steps = c->sampling;
-    sampler.clip = 0; /* in `guided` */
-    sampler.denoise = guided;
+    gy_sampler sampler = sampler_of(j, &noise, n, 0);
     sampler.user = &p;
+    s = gy_sampler_run(&sampler, x);
+    gy_compiled_free(&net);
+    if (ratio && p.steps > 0) *ratio = p.ratio / (double)p.steps;
+    return s;
+}
+
+gy_status gy_braindive_draw(gy_job *j, int64_t n, int roi, double gamma, uint64_t seed, float *images, drawn *found) {
+    gy_noise noise;
+    double ratio = 0;
+    gy_tinysd_noise(&noise);
+    gy_sampler sampler = sampler_of(j, &noise, n, seed);
     double *x = gy_calloc(j->ctx, (size_t)sampler.n, sizeof *x);
-    s = x ? gy_sampler_start(&sampler, NULL, x) : GY_ERR_NOMEM;
-    if (s == GY_OK) s = gy_sampler_run(&sampler, x);
+    gy_status s = x ? gy_sampler_start(&sampler, NULL, x) : GY_ERR_NOMEM;
+    if (s == GY_OK) s = gy_braindive_guide(j, n, roi, gamma, x, &ratio);
     for (int64_t i = 0; s == GY_OK && i < sampler.n; i++) images[i] = (float)x[i];
     gy_free(j->ctx, x);
-    gy_compiled_free(&net);
     if (s == GY_OK && found) {
-        *found = (drawn){.ratio = p.ratio / (double)p.steps};
+        *found = (drawn){.ratio = ratio};
         s = look(j, n, images, found);
     }
     return s;

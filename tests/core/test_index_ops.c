@@ -93,6 +93,21 @@ static void spectra_convolve_and_differentiate(void **state) {
     gy_graph_free(g);
 }
 
+static void reflected_borders_do_not_repeat_the_ends(void **state) {
+    gy_graph *g = gy_graph_new(*state);
+    gy_t x = values(g, GY_S(2, 3), (double[]){1, 2, 3, 4, 5, 6}), gx, y = gy_reflect_pad(x, -1, 2, 1);
+    gy_grad(y, values(g, GY_S(2, 6), (double[]){1, 2, 3, 4, 5, 6, 0, 0, 0, 0, 0, 7}), 1, &x, &gx);
+    gy_output(y, "y");
+    gy_output(gx, "gx");
+    gy_output(gy_reflect_pad(x, 0, 0, 0), "same");
+    gy_plan *p = run(g);
+    assert_output(p, "y", (double[]){3, 2, 1, 2, 3, 2, 6, 5, 4, 5, 6, 5}, 12);
+    assert_output(p, "gx", (double[]){3, 2 + 4 + 6, 1 + 5, 0, 7, 0}, 6);
+    assert_output(p, "same", (double[]){1, 2, 3, 4, 5, 6}, 6);
+    gy_plan_free(p);
+    gy_graph_free(g);
+}
+
 /* Fails unless building with f poisons the graph with a message that contains `part` and this file's name. */
 static void assert_refused(gy_ctx *ctx, void (*f)(gy_graph *g, gy_t x, gy_t i), const char *part) {
     gy_graph *g = gy_graph_new(ctx);
@@ -147,6 +162,10 @@ static void irfft_bins(gy_graph *g, gy_t x, gy_t i) {
     (void)g, (void)i, gy_irfft(gy_rfft(x, 0), 0, 4);
 }
 
+static void reflect_all(gy_graph *g, gy_t x, gy_t i) {
+    (void)g, (void)i, gy_reflect_pad(x, 0, 1, 3);
+}
+
 static void wrong_shapes_are_told_what_was_expected(void **state) {
     gy_ctx *ctx = *state;
     assert_refused(ctx, gather_axis, "gather: axis 2 of a value [3, 4]");
@@ -164,13 +183,14 @@ static void wrong_shapes_are_told_what_was_expected(void **state) {
     assert_refused(ctx, fft_real, "fft: expected a complex value [..., 2], found [3, 4]");
     assert_refused(ctx, rfft_axis, "rfft: axis 5 of a real value [3, 4]");
     assert_refused(ctx, irfft_bins, "irfft: 2 bins for length 4, expected 3");
+    assert_refused(ctx, reflect_all, "reflect_pad: 1, 3 elements of an axis of 3");
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(one_hot_outside_is_a_row_of_zeros),       TEST(segment_softmax_sums_to_one_at_any_scale),
-        TEST(top_k_gradient_goes_to_the_chosen),       TEST(spectra_convolve_and_differentiate),
-        TEST(wrong_shapes_are_told_what_was_expected),
+        TEST(one_hot_outside_is_a_row_of_zeros),        TEST(segment_softmax_sums_to_one_at_any_scale),
+        TEST(top_k_gradient_goes_to_the_chosen),        TEST(spectra_convolve_and_differentiate),
+        TEST(reflected_borders_do_not_repeat_the_ends), TEST(wrong_shapes_are_told_what_was_expected),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

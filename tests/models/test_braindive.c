@@ -1,8 +1,10 @@
 /* braindive: sizes, the gradient that steers against differences, what an ablation leaves out, what each region
- * prefers, fitting, bad input. */
+ * prefers, guided steps against PyTorch, fitting, bad input. */
+#include "../harness/golden_job.h"
 #include "../harness/jobs.h"
 
 #include "core/gyrus.h"
+#include "io/weights.h"
 #include "models/decoding/braindive.h"
 
 #include <math.h>
@@ -133,6 +135,72 @@ static void self_attention_guidance_changes_the_noise(void **state) {
     assert_true(isfinite(change) && change > 1e-2);
 }
 
+/* ---- against diffusers and the official code's formulas (tests/golden/make_braindive.py) ---- */
+
+/* The encoder's weights are the file's, the generator's those of tinySD. */
+static void start_golden(gy_ctx *ctx, gy_job *j, gy_safetensors *file, const char *const *settings) {
+    static const char *const others[] = {"generator.*", "in.*", "out.*", "gradient", "sag.*", "path.*", NULL};
+    gy_compiled net;
+    start(ctx, j, NULL, settings);
+    assert_ok(ctx, gy_job_compile(j, 2, NULL, 0, &net)); /* the weights stand in the store */
+    gy_compiled_free(&net);
+    assert_ok(ctx, gy_weights_load(ctx, "tests/golden/braindive.safetensors", NULL, j->store, others));
+    golden_file(ctx, "braindive", file);
+}
+
+static void guided_step_matches_pytorch(void **state) {
+    gy_ctx *ctx = *state;
+    for (int sag = 0; sag < 2; sag++) {
+        static const char *const settings[2][4] = {{"voxels=6", "part=guidance"},
+                                                   {"voxels=6", "part=guidance", "sag=0.75"}};
+        gy_job j;
+        gy_safetensors file;
+        gy_compiled net;
+        start_golden(ctx, &j, &file, settings[sag]);
+        assert_ok(ctx, gy_job_compile(&j, 2, NULL, 0, &net));
+        golden_feed(ctx, &file, net.plan);
+        assert_ok(ctx, gy_plan_run(net.plan));
+        gy_tensor noise = gy_plan_output(net.plan, "noise"), steered = {0};
+        golden_same(ctx, &file, sag ? "sag.noise" : "out.noise", &noise, 1e-4);
+        if (!sag) {
+            gy_tensor a = gy_plan_output(net.plan, "activation"), r = gy_plan_output(net.plan, "ratio");
+            golden_same(ctx, &file, "out.activation", &a, 1e-4);
+            golden_same(ctx, &file, "out.ratio", &r, 1e-3);
+            assert_ok(ctx, gy_tensor_cast(ctx, &noise, GY_F32, &steered)); /* what gamma changes is the gradient */
+            float *gamma = gy_plan_input(net.plan, "gamma"), *g = steered.data;
+            double change = *gamma * (double)*(float *)gy_plan_input(net.plan, "sigma");
+            *gamma = 0;
+            assert_ok(ctx, gy_plan_run(net.plan));
+            noise = gy_plan_output(net.plan, "noise");
+            for (int64_t i = 0; i < 2 * GY_SHAPES16_SIZE; i++)
+                g[i] = (float)((gy_tensor_get(&noise, i) - g[i]) / change);
+            golden_same(ctx, &file, "gradient", &steered, 1e-3);
+            gy_tensor_free(ctx, &steered);
+        }
+        gy_compiled_free(&net);
+        gy_safetensors_close(&file);
+        gy_job_free(&j);
+    }
+}
+
+static void guided_path_matches_pytorch(void **state) {
+    gy_ctx *ctx = *state;
+    static const char *const settings[] = {"voxels=6", "sag=0.75", "sampling=4", NULL};
+    static double x[2 * GY_SHAPES16_SIZE];
+    gy_job j;
+    gy_safetensors file;
+    gy_tensor t;
+    start_golden(ctx, &j, &file, settings);
+    assert_ok(ctx, gy_safetensors_get(&file, "path.start", &t));
+    for (int64_t i = 0; i < 2 * GY_SHAPES16_SIZE; i++) x[i] = gy_tensor_get(&t, i);
+    assert_ok(ctx, gy_braindive_guide(&j, 2, 1, 120, x, NULL));
+    for (int64_t i = 0; i < 2 * GY_SHAPES16_SIZE; i++) gy_tensor_set(&t, i, x[i]);
+    golden_same(ctx, &file, "path.end", &t, 1e-4);
+    gy_tensor_free(ctx, &t);
+    gy_safetensors_close(&file);
+    gy_job_free(&j);
+}
+
 /* ---- the generated brain ---- */
 
 static void regions_respond_to_what_they_prefer(void **state) {
@@ -235,6 +303,8 @@ int main(void) {
         TEST(steering_follows_the_gradient_through_the_unet),
         TEST(ablations_take_away_what_they_say),
         TEST(self_attention_guidance_changes_the_noise),
+        TEST(guided_step_matches_pytorch),
+        TEST(guided_path_matches_pytorch),
         TEST(regions_respond_to_what_they_prefer),
         TEST(training_lowers_both_losses_and_resumes_bit_for_bit),
         TEST(bad_input_is_refused),
