@@ -209,7 +209,10 @@ static buf mat(gy_ctx *ctx, int k) {
 }
 static gy_status read_mat(gy_ctx *ctx, const char *path) {
     gy_mat m;
-    gy_status s = gy_mat_open(ctx, path, NULL, &m);
+    gy_limits limits;
+    gy_limits_init(&limits);
+    limits.v[GY_LIMIT_IMAGE_PIXELS] = 1 << 16; /* sparse arrays made dense: the limit is what bounds their memory */
+    gy_status s = gy_mat_open(ctx, path, &limits, &m);
     if (s != GY_OK) return s;
     for (int64_t i = 0; i < m.n; i++) { /* a kind that is not asked for right is refused; here all are */
         gy_tensor t;
@@ -435,13 +438,10 @@ static buf ranks(gy_ctx *ctx, int k) {
     (void)ctx, (void)k;
     return slurp("tests/golden/tokenizer_ranks.tiktoken");
 }
-static const char merges[] = "#version: 0.2\na b\nab c\n\xc4\xa0 a\n";
+static const char merges[] = "#version: 0.2\na b\nab c\n\xc4\xa0 z\n";
 /* GPT-2's alphabet: printable bytes stand for themselves, others for characters from U+0100 on. */
 static buf vocabulary(gy_ctx *ctx) {
-    static const char *const more[] = {"ab", "abc",
-                                       "\xc4\xa0"
-                                       "a",
-                                       "<|endoftext|>"};
+    static const char *const more[] = {"ab", "abc", "\xc4\xa0z", "<|endoftext|>"};
     gy_json_writer w;
     char *out;
     size_t n;

@@ -350,6 +350,22 @@ static void sets_that_contradict_themselves_are_refused(void **state) { /* SET-0
         refused(ctx, "a.set", cases[i].part);
         buf_free(&b);
     }
+    buf b = buf_new(); /* a sparse array of one value unfolds to 2^27 */
+    put_header(&b);
+    put_number(&b, "nbchan", 1);
+    put_number(&b, "pnts", 1 << 27);
+    put_number(&b, "srate", 100);
+    size_t m = open_matrix(&b, 5, 2, (uint32_t[]){1 << 27, 1}, "data");
+    for (uint32_t part = 0; part < 3; part++) { /* row, column starts, value */
+        size_t e = open_element(&b, part < 2 ? 5 : 9);
+        put_u32(&b, 0);
+        if (part > 0) put_u32(&b, 1);
+        close_element(&b, e);
+    }
+    close_element(&b, m);
+    save(ctx, "a.set", b.d, b.n);
+    refused(ctx, "a.set", "a sparse array; expected a full one");
+    buf_free(&b);
     static const char hdf[200] = "\x89HDF\r\n\x1a\n";
     save(ctx, "a.set", hdf, sizeof hdf);
     refused(ctx, "a.set", "HDF5");
