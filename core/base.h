@@ -52,7 +52,7 @@ typedef struct gy_ctx gy_ctx;
 
 typedef struct gy_ctx_args {
     int threads;                   /* 0: affinity mask and cgroup quota decide */
-    const gy_allocator *allocator; /* NULL: aligned_alloc */
+    const gy_allocator *allocator; /* NULL: the C library's */
     const char *isa;               /* NULL: environment GYRUS_ISA, else the best the CPU has */
 } gy_ctx_args;
 

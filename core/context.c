@@ -10,12 +10,14 @@
 #include <sys/mman.h>
 
 /* Arenas and weights lie on huge pages where the system offers them: 2 MB a page instead of 4 KB spare most of the page
- * faults of a first touch and most misses of the address cache in strided walks. */
+ * faults of a first touch and most misses of the address cache in strided walks. What is smaller has its size as it is,
+ * not rounded up to its alignment, so that a checker of memory sees a read past the last byte. */
 static void *default_alloc(void *user, size_t bytes) {
     enum { HUGE = 2 << 20 };
+    void *p;
     (void)user;
-    if (bytes < 2 * HUGE) return aligned_alloc(64, (bytes + 63) & ~(size_t)63);
-    void *p = aligned_alloc(HUGE, (bytes + HUGE - 1) & ~(size_t)(HUGE - 1));
+    if (bytes < 2 * HUGE) return posix_memalign(&p, 64, bytes) == 0 ? p : NULL;
+    p = aligned_alloc(HUGE, (bytes + HUGE - 1) & ~(size_t)(HUGE - 1));
 #ifdef MADV_HUGEPAGE
     if (p) (void)madvise(p, bytes, MADV_HUGEPAGE); /* advice: refusing it costs speed only */
 #endif
@@ -53,12 +55,22 @@ void gy_ctx_free(gy_ctx *ctx) {
     a.free(a.user, ctx, sizeof *ctx);
 }
 
+/* Paths and names in a message may come out of a stranger's file: none of their control characters (C0 but for line
+ * ends and tabs, DEL, C1 in UTF-8) reaches a terminal. */
+static void disarm(char *text) {
+    for (unsigned char *c = (unsigned char *)text; *c; c++) {
+        if ((*c < 0x20 && *c != '\n' && *c != '\t') || *c == 0x7f) *c = '?';
+        if (*c == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0) *c = c[1] = '?';
+    }
+}
+
 gy_status gy_fail(gy_ctx *ctx, gy_status status, const char *fmt, ...) {
     char text[sizeof ctx->message]; /* formatted apart: an argument may be the present message */
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    disarm(text);
     memcpy(ctx->message, text, sizeof text);
     ctx->status = status;
     return status;
@@ -72,6 +84,7 @@ void gy_error_prefix(gy_ctx *ctx, const char *fmt, ...) {
     va_end(ap);
     if (n < 0 || (size_t)n >= sizeof text) return;
     snprintf(text + n, sizeof text - (size_t)n, ": %s", ctx->message);
+    disarm(text);
     memcpy(ctx->message, text, sizeof text);
 }
 
@@ -94,6 +107,7 @@ void gy_warn(gy_ctx *ctx, const char *fmt, ...) {
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    disarm(text);
     if (ctx->warn) ctx->warn(ctx->warn_user, text);
 }
 

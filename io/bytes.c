@@ -254,7 +254,7 @@ bool gy_checked_int(double x, int64_t lo, int64_t hi, int64_t *out) {
 
 static bool equal_nocase(const char *s, size_t n, const char *word) {
     for (size_t i = 0; i < n; i++)
-        if (tolower((unsigned char)s[i]) != word[i]) return false; /* ends at word's NUL too */
+        if (word[i] == 0 || tolower((unsigned char)s[i]) != word[i]) return false; /* s may hold a NUL */
     return word[n] == 0;
 }
 

@@ -4,7 +4,7 @@
 
 #include "../graph.h"
 
-/* The axes of a reduction: GY_AXES(1, 2), or GY_AXIS(-1); an empty list {0} means all axes. */
+/* The axes of a reduction: GY_AXES(1, 2); GY_AXES(-1) is the last one; GY_ALL, the empty list, means all axes. */
 typedef struct gy_axes {
     int64_t n;
     int64_t axis[GY_MAX_RANK];

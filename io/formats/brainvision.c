@@ -98,11 +98,42 @@ static int64_t numbered(const line *l, const char *prefix) {
 
 /* ---- the header ---- */
 
-static gy_status layout(gy_recording *r, const gy_bytes *f, const char *text, size_t n) {
+/* A whole number in [ASCII Infos] that may be missing: then 0. */
+static gy_status skipped(const gy_bytes *f, const char *text, size_t n, const char *key, int64_t *out) {
+    line l;
+    double v;
+    *out = 0;
+    if (!find(text, n, "ASCII Infos", key, &l) || l.value_len == 0) return GY_OK;
+    gy_status s = number(f, text, n, "ASCII Infos", key, &v);
+    if (s == GY_OK && !gy_checked_int(v, 0, INT32_MAX, out))
+        return gy_bytes_fail_key(f, key, "expected a whole number, 0 or more, found %g", v);
+    return s;
+}
+
+static gy_status decimal_layout(gy_recording *r, const gy_bytes *f, const char *text, size_t n, gy_bv_text *how) {
+    line l;
+    char shown[64];
+    r->sample_bytes = 4; /* as gy_brainvision_text leaves them */
+    r->floats = true;
+    snprintf(r->variant, sizeof r->variant, "ASCII");
+    how->decimal = '.';
+    if (find(text, n, "ASCII Infos", "DecimalSymbol", &l) && l.value_len > 0) {
+        if (l.value_len != 1 || (*l.value != '.' && *l.value != ','))
+            return gy_bytes_fail_key(f, "DecimalSymbol", "expected '.' or ',', found '%s'",
+                                     gy_show_text(l.value, l.value_len, shown, sizeof shown));
+        how->decimal = *l.value;
+    }
+    gy_status s = skipped(f, text, n, "SkipLines", &how->skip_lines);
+    return s == GY_OK ? skipped(f, text, n, "SkipColumns", &how->skip_columns) : s;
+}
+
+/* How samples are stored; how->decimal is set for text alone. */
+static gy_status layout(gy_recording *r, const gy_bytes *f, const char *text, size_t n, gy_bv_text *how) {
     line l;
     char value[64];
-    if (find(text, n, "Common Infos", "DataFormat", &l) && !word(l.value, l.value_len, "BINARY"))
-        return gy_bytes_fail_key(f, "DataFormat", "only BINARY is read, found '%s'",
+    bool found = find(text, n, "Common Infos", "DataFormat", &l), ascii = found && word(l.value, l.value_len, "ASCII");
+    if (found && !ascii && !word(l.value, l.value_len, "BINARY"))
+        return gy_bytes_fail_key(f, "DataFormat", "expected BINARY or ASCII, found '%s'",
                                  gy_show_text(l.value, l.value_len, value, sizeof value));
     if (!find(text, n, "Common Infos", "DataOrientation", &l))
         return gy_bytes_fail_key(f, "DataOrientation", "missing in [Common Infos]");
@@ -110,6 +141,7 @@ static gy_status layout(gy_recording *r, const gy_bytes *f, const char *text, si
     if (!r->vectorized && !word(l.value, l.value_len, "MULTIPLEXED"))
         return gy_bytes_fail_key(f, "DataOrientation", "expected MULTIPLEXED or VECTORIZED, found '%s'",
                                  gy_show_text(l.value, l.value_len, value, sizeof value));
+    if (ascii) return decimal_layout(r, f, text, n, how);
     if (!find(text, n, "Binary Infos", "BinaryFormat", &l))
         return gy_bytes_fail_key(f, "BinaryFormat", "missing in [Binary Infos]");
     r->floats = word(l.value, l.value_len, "IEEE_FLOAT_32");
@@ -118,7 +150,7 @@ static gy_status layout(gy_recording *r, const gy_bytes *f, const char *text, si
         return gy_bytes_fail_key(f, "BinaryFormat", "expected INT_16, INT_32 or IEEE_FLOAT_32, found '%s'",
                                  gy_show_text(l.value, l.value_len, value, sizeof value));
     if (find(text, n, "Binary Infos", "UseBigEndianOrder", &l) && word(l.value, l.value_len, "YES"))
-        return gy_bytes_fail_key(f, "UseBigEndianOrder", "big-endian samples are not read");
+        return gy_bytes_fail_key(f, "UseBigEndianOrder", "YES: only little-endian samples are read");
     snprintf(r->variant, sizeof r->variant, "%s",
              r->floats              ? "IEEE_FLOAT_32"
              : r->sample_bytes == 2 ? "INT_16"
@@ -238,10 +270,21 @@ static gy_status data_file(gy_recording *r, const gy_bytes *header, const char *
     return s;
 }
 
+static gy_status count_samples(const gy_recording *r, int64_t *samples) {
+    uint64_t frame = (uint64_t)(r->n_channels * r->sample_bytes);
+    *samples = (int64_t)(r->data.size / frame);
+    if (r->data.size % frame)
+        return gy_bytes_fail(&r->data, (uint64_t)*samples * frame,
+                             "%" PRIu64 " bytes are no multiple of %" PRId64 " channels of %" PRId64 " bytes",
+                             r->data.size, r->n_channels, r->sample_bytes);
+    return GY_OK;
+}
+
 static gy_status read_header(gy_recording *r, const gy_bytes *f, const char *text, size_t n) {
     double count, interval;
     int64_t channels;
-    gy_status s = layout(r, f, text, n);
+    gy_bv_text how = {0};
+    gy_status s = layout(r, f, text, n, &how);
     if (s == GY_OK) s = number(f, text, n, "Common Infos", "NumberOfChannels", &count);
     if (s == GY_OK && !gy_checked_int(count, 1, INT32_MAX, &channels))
         return gy_bytes_fail_key(f, "NumberOfChannels", "expected a whole number above 0, found %g", count);
@@ -253,12 +296,9 @@ static gy_status read_header(gy_recording *r, const gy_bytes *f, const char *tex
     if (s == GY_OK) s = channel_lines(r, f, text, n);
     if (s == GY_OK) s = data_file(r, f, text, n);
     if (s != GY_OK) return s;
-    uint64_t frame = (uint64_t)(channels * r->sample_bytes);
-    int64_t samples = (int64_t)(r->data.size / frame);
-    if (r->data.size % frame)
-        return gy_bytes_fail(&r->data, samples * (int64_t)frame,
-                             "%" PRIu64 " bytes are no multiple of %" PRId64 " channels of %" PRId64 " bytes",
-                             r->data.size, channels, r->sample_bytes);
+    int64_t samples;
+    s = how.decimal ? gy_brainvision_text(r, how, &samples) : count_samples(r, &samples);
+    if (s != GY_OK) return s;
     for (int64_t i = 0; i < channels; i++) {
         r->channel[i].rate = 1e6 / interval;
         r->channel[i].samples = samples;

@@ -86,6 +86,8 @@ static gy_status events(gy_recording *r, const set *s, int64_t samples) {
 /* Samples inside the .set, as 32-bit floats in the order that .fdt files have. */
 static gy_status inside(gy_recording *r, const set *s, int64_t data, int64_t samples) {
     gy_tensor t, f;
+    if (s->m->node[data].class == GY_MAT_SPARSE) /* a few bytes would ask for gigabytes */
+        return gy_bytes_fail_key(&s->m->file, "data", "a sparse array; expected a full one");
     if (s->m->node[data].count != r->n_channels * samples)
         return gy_bytes_fail_key(&s->m->file, "data", "%" PRId64 " values; expected %" PRId64 " channels of %" PRId64,
                                  s->m->node[data].count, r->n_channels, samples);

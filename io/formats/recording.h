@@ -44,7 +44,7 @@ typedef struct gy_segment {
 typedef struct gy_recording {
     gy_ctx *ctx;
     gy_recording_kind kind;
-    char variant[16]; /* "EDF+D", "BDF", "INT_16", "MAT v5" */
+    char variant[16]; /* "EDF+D", "BDF", "INT_16", "ASCII", "MAT v5" */
     char started[24]; /* "1999-12-31 23:59:59"; empty: unknown */
     double seconds;   /* of signal, gaps left out */
     double rate;      /* of all channels but triggers; 0: they differ */

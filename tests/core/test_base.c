@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <stdatomic.h>
+#include <stdio.h>
 
 static void every_half_survives_a_round_trip(void **state) {
     (void)state;
@@ -89,6 +90,23 @@ static void the_nth_allocation_fails_with_a_message(void **state) {
     gy_free(ctx, a);
 }
 
+static void hear(void *user, const char *text) {
+    snprintf(user, 64, "%s", text);
+}
+static void a_name_in_a_message_cannot_steer_a_terminal(void **state) {
+    gy_ctx *ctx = *state;
+    char heard[64];
+    gy_set_warn_handler(ctx, hear, heard);
+    (void)gy_fail(ctx, GY_ERR_IO, "%s",
+                  "a\x1b[2J\x7f\xc2\x9b"
+                  "b\xc3\x9f\n\t\xc2\xb5V");
+    assert_string_equal(gy_error(ctx), "a?[2J???b\xc3\x9f\n\t\xc2\xb5V");
+    gy_error_prefix(ctx, "\x07");
+    assert_memory_equal(gy_error(ctx), "?: a?", 5);
+    gy_warn(ctx, "%s", "\x1b]0;x");
+    assert_string_equal(heard, "?]0;x");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(every_half_survives_a_round_trip),
@@ -97,6 +115,7 @@ int main(void) {
         TEST(every_tile_runs_exactly_once),
         TEST(an_impossible_shape_is_refused_with_its_numbers),
         TEST(the_nth_allocation_fails_with_a_message),
+        TEST(a_name_in_a_message_cannot_steer_a_terminal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

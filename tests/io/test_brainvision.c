@@ -93,7 +93,8 @@ static void what_the_header_may_not_say_is_refused(void **state) { /* BV-01, 03,
         {",,0.5,", ",,nan,", "resolution 'nan'"},
         {",,0.5,", ",,0x5,", "resolution '0x5'"},
         {"Ch2=", "Ch1=", "Ch1 is there twice"},
-        {"DataFormat=BINARY", "DataFormat=ASCII", "only BINARY is read"},
+        {"DataFormat=BINARY", "DataFormat=HEXADECIMAL", "expected BINARY or ASCII"},
+        {"BinaryFormat=INT_16", "BinaryFormat=INT_16\nUseBigEndianOrder=YES", "only little-endian samples are read"},
         {"INT_16", "INT_24", "BinaryFormat"},
         {"MULTIPLEXED", "SIDEWAYS", "DataOrientation"},
         {"BinaryFormat=INT_16", "", "BinaryFormat"},
@@ -108,6 +109,69 @@ static void what_the_header_may_not_say_is_refused(void **state) { /* BV-01, 03,
     save_text(ctx, "a.vhdr", header);
     save(ctx, "a.eeg", samples, sizeof samples - 1);
     refused(ctx, "a.vhdr", "no multiple of 2 channels");
+}
+
+/* ---- DataFormat=ASCII ---- */
+
+/* The header for text, with [ASCII Infos] as given; the samples go into a.dat. */
+static void save_decimal(gy_ctx *ctx, const char *orientation, const char *infos, const char *text) {
+    char all[1024];
+    snprintf(all, sizeof all,
+             "Brain Vision Data Exchange Header File Version 2.0\n[Common Infos]\nDataFile=a.dat\nDataFormat=ASCII\n"
+             "DataOrientation=%s\nNumberOfChannels=2\nSamplingInterval=2000\n[ASCII Infos]\n%s\n[Channel Infos]\n"
+             "Ch1=Fz,,,\xc2\xb5V\nCh2=Cz,,0.5,mV\n",
+             orientation, infos);
+    save_text(ctx, "a.vhdr", all);
+    save_text(ctx, "a.dat", text);
+}
+
+static void decimal_samples_are_read(void **state) { /* BV-05 */
+    static const char *const cases[][3] = {
+        {"MULTIPLEXED", "DecimalSymbol=.\nSkipLines=1\nSkipColumns=0", "Fz Cz\r\n 1.25 -4\r\n-2e1\t8\r\n0.5 +.25\r\n"},
+        {"MULTIPLEXED", "DecimalSymbol=,\nSkipLines=2\nSkipColumns=1", "a title\n\n0 1,25 -4\n2;-20;8\n\n4 0,5\t0,25"},
+        {"VECTORIZED", "SkipColumns=1", "Fz 1.25 -20.0 0.5\rCz -4,8,0.25"},
+    };
+    gy_ctx *ctx = *state;
+    listen(ctx);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        gy_recording r;
+        double v[3];
+        save_decimal(ctx, cases[i][0], cases[i][1], cases[i][2]);
+        assert_ok(ctx, gy_recording_open(ctx, in_folder("a.vhdr"), NULL, &r));
+        assert_string_equal(warned, "");
+        assert_string_equal(r.variant, "ASCII");
+        assert_true(r.rate == 500 && r.channel[0].samples == 3 && r.channel[1].samples == 3);
+        assert_ok(ctx, gy_recording_read(&r, 0, 0, 3, v));
+        assert_true(v[0] == 1.25 && v[1] == -20 && v[2] == 0.5);
+        assert_ok(ctx, gy_recording_read(&r, 1, 0, 3, v));
+        assert_true(v[0] == -2 && v[1] == 4 && v[2] == 0.125); /* the resolution counts here too */
+        gy_recording_close(&r);
+    }
+}
+
+static void decimal_text_that_is_no_table_of_numbers_is_refused(void **state) { /* BV-05 */
+    static const char *const cases[][4] = {
+        {"MULTIPLEXED", "DecimalSymbol=;", "1 2\n", "expected '.' or ','"},
+        {"MULTIPLEXED", "SkipLines=-1", "1 2\n", "'SkipLines': expected a whole number"},
+        {"MULTIPLEXED", "SkipColumns=1.5", "1 2\n", "'SkipColumns': expected a whole number"},
+        {"MULTIPLEXED", "SkipLines=3", "1 2\n1 2\n", "SkipLines is 3, the file has 2"},
+        {"MULTIPLEXED", "SkipColumns=2", "1 2\n", "expected numbers, found none"},
+        {"MULTIPLEXED", "SkipColumns=2000000000", "1 2\n", "expected numbers, found none"},
+        {"MULTIPLEXED", "", "", "expected numbers, found none"},
+        {"MULTIPLEXED", "", "1 2 3\n", "3 numbers in a line for 2 channels"},
+        {"MULTIPLEXED", "", "1 2\n3\n", "byte 5: a line of 1 numbers, where the first has 2"},
+        {"MULTIPLEXED", "", "1 2\n3 4 5\n", "a line of 3 numbers"},
+        {"MULTIPLEXED", "", "1 2\n3 0x4\n", "byte 6: expected a decimal number, found '0x4'"},
+        {"MULTIPLEXED", "", "1 2\n3 1e39\n", "expected a decimal number, found '1e39'"}, /* no 32-bit float */
+        {"MULTIPLEXED", "DecimalSymbol=,", "1.234,5 2\n", "expected a decimal number"},
+        {"VECTORIZED", "", "1 2\n", "1 lines for 2 channels"},
+        {"VECTORIZED", "", "1 2 3 4 5 6 7 8\n9\n", "more numbers than most"},
+    };
+    gy_ctx *ctx = *state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        save_decimal(ctx, cases[i][0], cases[i][1], cases[i][2]);
+        refused(ctx, "a.vhdr", cases[i][3]);
+    }
 }
 
 static void renamed_files_are_found_beside_the_header(void **state) { /* BV-01, 02 */
@@ -182,10 +246,15 @@ static void cut_and_damaged_headers_do_no_harm(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(values_channels_and_markers_are_read),   TEST(layouts_and_formats_are_read),
-        TEST(what_the_header_may_not_say_is_refused), TEST(renamed_files_are_found_beside_the_header),
-        TEST(markers_outside_are_left_out),           TEST(line_ends_marks_of_order_and_repeated_sections_are_read),
+        TEST(values_channels_and_markers_are_read),
+        TEST(layouts_and_formats_are_read),
+        TEST(what_the_header_may_not_say_is_refused),
+        TEST(renamed_files_are_found_beside_the_header),
+        TEST(markers_outside_are_left_out),
+        TEST(line_ends_marks_of_order_and_repeated_sections_are_read),
         TEST(cut_and_damaged_headers_do_no_harm),
+        TEST(decimal_samples_are_read),
+        TEST(decimal_text_that_is_no_table_of_numbers_is_refused),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

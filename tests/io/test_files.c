@@ -119,6 +119,8 @@ static void numbers_are_read_exactly_or_refused(void **state) {
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         if (gy_parse_double(bad[i], strlen(bad[i]), &v)) fail_msg("'%s' was read as %g", bad[i], v);
     assert_true(gy_parse_double("NaN", 3, &v) && isnan(v));
+    assert_false(gy_parse_double("inf\0", 4, &v)); /* a NUL is not where the word ends */
+    assert_false(gy_parse_double("-nan\0\0", 6, &v));
     char tie[2000]; /* 2^53 + 1, and a nonzero digit a thousand places on that breaks the tie */
     int n = snprintf(tie, sizeof tie, "9007199254740993.%01500d1", 0);
     assert_true(gy_parse_double(tie, (size_t)n, &v));

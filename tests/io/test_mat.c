@@ -1,103 +1,8 @@
 /* MAT v5 and EEGLAB's .set: the cases of the hostile lists (MAT-01 to 12, SET-09). */
-#include "recordings.h"
+#include "mat_files.h"
 
 #include "io/formats/deflate.h"
 #include "io/formats/mat.h"
-
-/* ---- building ---- */
-
-static bool big; /* byte order of what is built */
-
-static void put_u32(buf *b, uint32_t v) {
-    uint8_t c[4];
-    if (big)
-        gy_put_be32(c, v);
-    else
-        gy_put_le32(c, v);
-    put(b, c, 4);
-}
-static void put_u16(buf *b, unsigned v) {
-    put8(b, big ? v >> 8 : v);
-    put8(b, big ? v : v >> 8);
-}
-static void put_double(buf *b, double v) {
-    uint64_t w;
-    memcpy(&w, &v, 8);
-    put_u32(b, (uint32_t)(big ? w >> 32 : w));
-    put_u32(b, (uint32_t)(big ? w : w >> 32));
-}
-static void pad(buf *b) {
-    while (b->n % 8) put8(b, 0);
-}
-/* Size fields are set when an element ends. */
-static size_t open_element(buf *b, uint32_t type) {
-    put_u32(b, type);
-    put_u32(b, 0);
-    return b->n;
-}
-static void close_element(buf *b, size_t at) {
-    uint8_t *c = b->d + at - 4;
-    if (big)
-        gy_put_be32(c, (uint32_t)(b->n - at));
-    else
-        gy_put_le32(c, (uint32_t)(b->n - at));
-    pad(b);
-}
-static void put_header(buf *b) {
-    put_s(b, "MATLAB 5.0 MAT-file, built by a test");
-    while (b->n < 124) put8(b, ' ');
-    put_u16(b, 0x0100);
-    put_s(b, big ? "MI" : "IM");
-}
-/* Flags, dims and name of a matrix; returns what close_element wants. */
-static size_t open_matrix(buf *b, uint32_t class, int rank, const uint32_t *dim, const char *name) {
-    size_t m = open_element(b, 14), e = open_element(b, 6);
-    put_u32(b, class);
-    put_u32(b, 0);
-    close_element(b, e);
-    e = open_element(b, 5);
-    for (int i = 0; i < rank; i++) put_u32(b, dim[i]);
-    close_element(b, e);
-    if (*name && strlen(name) <= 4) { /* a small element */
-        put_u32(b, (uint32_t)strlen(name) << 16 | 1);
-        put(b, "\0\0\0\0", 4);
-        memcpy(b->d + b->n - 4, name, strlen(name));
-    } else {
-        e = open_element(b, 1);
-        put_s(b, name);
-        close_element(b, e);
-    }
-    return m;
-}
-static void put_doubles(buf *b, const char *name, uint32_t rows, uint32_t cols, const double *v) {
-    size_t m = open_matrix(b, 6, 2, (uint32_t[]){rows, cols}, name), e = open_element(b, 9);
-    for (uint32_t i = 0; i < rows * cols; i++) put_double(b, v[i]);
-    close_element(b, e);
-    close_element(b, m);
-}
-static void put_number(buf *b, const char *name, double v) {
-    put_doubles(b, name, 1, 1, &v);
-}
-static void put_text(buf *b, const char *name, const char *s) {
-    size_t m = open_matrix(b, 4, 2, (uint32_t[]){1, (uint32_t)strlen(s)}, name), e = open_element(b, 4);
-    for (; *s; s++) put_u16(b, (uint8_t)*s);
-    close_element(b, e);
-    close_element(b, m);
-}
-/* A struct's fields follow its opening: names of at most 15 letters. */
-static size_t open_struct(buf *b, const char *name, uint32_t n, const char *const *field, int fields) {
-    size_t m = open_matrix(b, 2, 2, (uint32_t[]){1, n}, name);
-    put_u32(b, 4u << 16 | 5);
-    put_u32(b, 16);
-    size_t e = open_element(b, 1);
-    for (int i = 0; i < fields; i++) {
-        char name16[16] = "";
-        snprintf(name16, sizeof name16, "%s", field[i]);
-        put(b, name16, 16);
-    }
-    close_element(b, e);
-    return m;
-}
 
 static void opens(gy_ctx *ctx, const buf *b, gy_mat *m) {
     save(ctx, "a.mat", b->d, b->n);
@@ -394,39 +299,6 @@ static void deep_nesting_and_false_field_names_are_refused(void **state) { /* MA
 
 /* ---- EEGLAB ---- */
 
-static const char *const fields[] = {"nbchan", "trials", "pnts", "srate", "data", "chanlocs", "event"};
-
-/* Two channels, two epochs of three samples at 100 Hz; data: its samples, or the name of a file. */
-static buf set(double nbchan, double trials, double pnts, double srate, const char *file) {
-    static const char *const labels[] = {"labels"}, *const parts[] = {"type", "latency"};
-    static const double v[] = {1, -1, 2, -2, 3, -3, 4, -4, 5, -5, 6, -6};
-    buf b = buf_new();
-    put_header(&b);
-    size_t eeg = open_struct(&b, "EEG", 1, fields, 7);
-    put_number(&b, "", nbchan);
-    put_number(&b, "", trials);
-    put_number(&b, "", pnts);
-    put_number(&b, "", srate);
-    if (file)
-        put_text(&b, "", file);
-    else
-        put_doubles(&b, "", 2, 6, v);
-    size_t s = open_struct(&b, "", 2, labels, 1);
-    put_text(&b, "", "Fz");
-    put_text(&b, "", "Cz");
-    close_element(&b, s);
-    s = open_struct(&b, "", 3, parts, 2);
-    put_text(&b, "", "square");
-    put_number(&b, "", 5);
-    put_number(&b, "", 12); /* a number as type */
-    put_number(&b, "", 2);
-    put_text(&b, "", "late");
-    put_number(&b, "", 70);
-    close_element(&b, s);
-    close_element(&b, eeg);
-    return b;
-}
-
 static void sets_are_read_with_data_inside_or_beside(void **state) { /* SET-09 */
     static const float beside[] = {1, -1, 2, -2, 3, -3, 4, -4, 5, -5, 6, -6};
     gy_ctx *ctx = *state;
@@ -478,6 +350,22 @@ static void sets_that_contradict_themselves_are_refused(void **state) { /* SET-0
         refused(ctx, "a.set", cases[i].part);
         buf_free(&b);
     }
+    buf b = buf_new(); /* a sparse array of one value unfolds to 2^27 */
+    put_header(&b);
+    put_number(&b, "nbchan", 1);
+    put_number(&b, "pnts", 1 << 27);
+    put_number(&b, "srate", 100);
+    size_t m = open_matrix(&b, 5, 2, (uint32_t[]){1 << 27, 1}, "data");
+    for (uint32_t part = 0; part < 3; part++) { /* row, column starts, value */
+        size_t e = open_element(&b, part < 2 ? 5 : 9);
+        put_u32(&b, 0);
+        if (part > 0) put_u32(&b, 1);
+        close_element(&b, e);
+    }
+    close_element(&b, m);
+    save(ctx, "a.set", b.d, b.n);
+    refused(ctx, "a.set", "a sparse array; expected a full one");
+    buf_free(&b);
     static const char hdf[200] = "\x89HDF\r\n\x1a\n";
     save(ctx, "a.set", hdf, sizeof hdf);
     refused(ctx, "a.set", "HDF5");
