@@ -12,9 +12,9 @@
  * what one step left in a core's cache is where the next step reads it; who is through with his own takes tiles of the
  * others. Which thread runs a tile is open, what the tile computes is not.
  *
- * A stretch is one word, `next` and `end`, and a tile is claimed by moving `next` on. A claim holds the job open, so that
- * fn and arg are read after it; the job ends when no tile is left, not when every thread has been seen: a worker that
- * sleeps, or that the system gives no time, holds nobody up unless it was stopped inside a tile.
+ * A stretch is one word, `next` and `end`, and a tile is claimed by moving `next` on. A claim holds the job open, so
+ * that fn and arg are read after it; the job ends when no tile is left, not when every thread has been seen: a worker
+ * that sleeps, or that the system gives no time, holds nobody up unless it was stopped inside a tile.
  *
  * A worker waits for `epoch` to move: it spins a little (a step's kernels follow each other within microseconds), then
  * sleeps on the condition variable. */
