@@ -157,6 +157,28 @@ static void touch(gy_plan *p, const gy_place *place, int32_t step) {
     if (step > b->last) b->last = step;
 }
 
+/* What a step does when its operator states no cost: its operands once, one operation an element. */
+static gy_cost plain_cost(const gy_step *s) {
+    double bytes = 0, ops = 1;
+    for (int i = 0; i < s->n_in; i++)
+        if (s->in[i].buffer >= 0)
+            bytes += (double)(gy_shape_count(s->in[i].shape) * (int64_t)gy_dtype_size(s->in[i].dtype));
+    for (int o = 0; o < s->n_out; o++)
+        bytes += (double)(gy_shape_count(s->out[o].shape) * (int64_t)gy_dtype_size(s->out[o].dtype));
+    if (s->node->op->id == GY_OP_chain) ops = (double)((const gy_chain_attr *)s->node->attr)->chain->n;
+    return (gy_cost){ops * (double)gy_shape_count(s->out[0].shape), bytes};
+}
+
+/* The pool, for steps that are worth its while; NULL: the caller's thread does it all. Vector code does about 60 bytes
+ * or operations a ns, so that ALONE is some 7 us: less than it takes to wake a thread and to move operands from one
+ * core's cache to the other's. Scalar code is slower than that by more than SCALAR. */
+static gy_pool *pool_for(const gy_plan *p, const gy_step *s) {
+    enum { ALONE = 400000, SCALAR = 8 };
+    bool scalar = s->kernel->isa == GY_ISA_REF && s->node->op->id != GY_OP_chain;
+    double work = s->cost.flops > s->cost.bytes ? s->cost.flops : s->cost.bytes;
+    return work * (scalar ? SCALAR : 1) < ALONE ? NULL : gy_ctx_pool(p->ctx);
+}
+
 /* Fills s->k from the places; data pointers come later (a marker says "present"). */
 static void fill_kargs(gy_plan *p, gy_step *s) {
     static char present;
@@ -164,7 +186,6 @@ static void fill_kargs(gy_plan *p, gy_step *s) {
     s->k.attr = s->node->attr;
     s->k.n_in = s->n_in;
     s->k.n_out = s->n_out;
-    s->k.pool = gy_ctx_pool(p->ctx);
     s->k.device = p->device;
     s->k.precision = p->precision;
     s->k.winograd = !(p->args.off & GY_PASS_WINOGRAD);
@@ -181,6 +202,8 @@ static gy_status add_copy(lowering *l, gy_place from, gy_place to) {
     fill_kargs(p, s);
     s->kernel = gy_kernel_choose(GY_OP_copy, from.dtype, p->isa_mask, &s->k);
     if (!s->kernel) return gy_fail(p->ctx, GY_ERR_UNSUPPORTED, "no kernel for copy on %s", gy_dtype_name(from.dtype));
+    s->cost = (gy_cost){0, plain_cost(s).bytes};
+    s->k.pool = pool_for(p, s);
     touch(p, &from, p->n_steps - 1);
     touch(p, &to, p->n_steps - 1);
     return GY_OK;
@@ -334,6 +357,8 @@ static gy_status lower_node(lowering *l, const gy_node *n) {
     }
     fill_kargs(p, s);
     s->k.span = kernel->span;
+    s->cost = n->op->impl->cost ? n->op->impl->cost(n) : plain_cost(s);
+    s->k.pool = pool_for(p, s);
     int32_t index = p->n_steps - 1;
     st = pack_inputs(p, index);
     if (st != GY_OK) return st;
@@ -345,18 +370,6 @@ static gy_status lower_node(lowering *l, const gy_node *n) {
     }
     for (int i = 0; i < s->n_in; i++) touch(p, &s->in[i], index);
     for (int o = 0; o < s->n_out; o++) touch(p, &s->out[o], index);
-    if (n->op->impl->cost) {
-        s->cost = n->op->impl->cost(n);
-    } else {
-        double bytes = 0;
-        for (int i = 0; i < s->n_in; i++)
-            if (s->in[i].buffer >= 0)
-                bytes += (double)(gy_shape_count(s->in[i].shape) * (int64_t)gy_dtype_size(s->in[i].dtype));
-        for (int o = 0; o < s->n_out; o++)
-            bytes += (double)(gy_shape_count(s->out[o].shape) * (int64_t)gy_dtype_size(s->out[o].dtype));
-        double ops = n->op->id == GY_OP_chain ? (double)((const gy_chain_attr *)n->attr)->chain->n : 1;
-        s->cost = (gy_cost){ops * (double)gy_shape_count(n->shape[0]), bytes};
-    }
     for (int i = 0; i < 2; i++) /* what is read is the copy */
         if (s->packed[i] >= 0)
             s->cost.bytes += (double)p->packed[s->packed[i]].bytes -

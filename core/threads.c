@@ -8,9 +8,20 @@
 #include <stdio.h>
 #include <string.h>
 
-/* One job at a time. A worker waits for `epoch` to move: it spins a little (a step's kernels follow
- * each other within microseconds), then sleeps on the condition variable. Tiles are handed out by an
- * atomic counter; which worker takes a tile is open, what the tile computes is not. */
+/* One job at a time. Each thread owns a stretch of the tiles, the same stretch of every job with as many tiles, so that
+ * what one step left in a core's cache is where the next step reads it; who is through with his own takes tiles of the
+ * others. Which thread runs a tile is open, what the tile computes is not.
+ *
+ * A stretch is one word, `next` and `end`, and a tile is claimed by moving `next` on. A claim holds the job open, so
+ * that fn and arg are read after it; the job ends when no tile is left, not when every thread has been seen: a worker
+ * that sleeps, or that the system gives no time, holds nobody up unless it was stopped inside a tile.
+ *
+ * A worker waits for `epoch` to move: it spins a little (a step's kernels follow each other within microseconds), then
+ * sleeps on the condition variable. */
+typedef struct {
+    _Alignas(64) atomic_ullong word; /* a cache line each */
+} stretch;
+
 struct gy_pool {
     int threads; /* workers including the caller */
     pthread_t *handles;
@@ -18,15 +29,16 @@ struct gy_pool {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     atomic_uint epoch;
-    atomic_int sleepers, active;
-    atomic_bool stop;
-    atomic_llong next;
-    int64_t n_tiles;
+    atomic_int sleepers;
+    atomic_bool stop, arrived;
     gy_tile_fn fn;
     void *arg;
+    int64_t first;     /* tile number 0 of the stretches is this one */
+    stretch *stretch;  /* of thread 0..started */
+    atomic_llong left; /* tiles not finished */
 };
 
-enum { SPIN = 4000 };
+enum { SPIN = 4000, MOST = 1 << 30 /* tiles at once */ };
 static _Thread_local bool inside_tile;
 
 static inline void relax(void) {
@@ -35,15 +47,27 @@ static inline void relax(void) {
 #endif
 }
 
+static inline unsigned long long bounds(uint32_t next, uint32_t end) {
+    return (unsigned long long)end << 32 | next;
+}
+
+/* Claims a tile of one stretch; -1: none is left. */
+static int64_t claim(stretch *s) {
+    unsigned long long w = atomic_load_explicit(&s->word, memory_order_relaxed);
+    do {
+        if ((uint32_t)w >= (uint32_t)(w >> 32)) return -1;
+    } while (!atomic_compare_exchange_weak_explicit(&s->word, &w, w + 1, memory_order_acquire, memory_order_relaxed));
+    return (int64_t)(uint32_t)w;
+}
+
 static void work(gy_pool *p, int worker) {
-    int64_t n = p->n_tiles;
-    gy_tile_fn fn = p->fn;
-    void *arg = p->arg;
+    int threads = p->started + 1;
     inside_tile = true;
-    for (;;) {
-        int64_t t = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed);
-        if (t >= n) break;
-        fn(arg, t, worker);
+    for (int i = 0; i < threads; i++) {
+        stretch *s = &p->stretch[(worker + i) % threads];
+        int64_t t, n = 0;
+        for (; (t = claim(s)) >= 0; n++) p->fn(p->arg, p->first + t, worker);
+        if (n) atomic_fetch_sub_explicit(&p->left, n, memory_order_release);
     }
     inside_tile = false;
 }
@@ -57,7 +81,7 @@ static void *thread_main(void *arg) {
     struct start s = *(struct start *)arg;
     gy_pool *p = s.pool;
     unsigned seen = 0;
-    atomic_fetch_add(&p->active, -1); /* the creator waits: `arg` has been read */
+    atomic_store(&p->arrived, true); /* the creator waits: `arg` has been read */
     for (;;) {
         for (int i = 0; i < SPIN && atomic_load_explicit(&p->epoch, memory_order_acquire) == seen; i++) relax();
         if (atomic_load_explicit(&p->epoch, memory_order_acquire) == seen) {
@@ -70,7 +94,6 @@ static void *thread_main(void *arg) {
         seen = atomic_load_explicit(&p->epoch, memory_order_acquire);
         if (atomic_load(&p->stop)) return NULL;
         work(p, s.worker);
-        atomic_fetch_add_explicit(&p->active, -1, memory_order_release);
     }
 }
 
@@ -89,16 +112,22 @@ void gy_par(gy_pool *p, int64_t n_tiles, gy_tile_fn fn, void *arg) {
         for (int64_t t = 0; t < n_tiles; t++) fn(arg, t, 0);
         return;
     }
+    int64_t threads = p->started + 1;
     p->fn = fn;
     p->arg = arg;
-    p->n_tiles = n_tiles;
-    atomic_store_explicit(&p->next, 0, memory_order_relaxed);
-    atomic_store_explicit(&p->active, p->started, memory_order_relaxed);
-    publish(p);
-    work(p, 0);
-    for (int i = 0; atomic_load_explicit(&p->active, memory_order_acquire) > 0; i++) {
-        relax();
-        if (i > SPIN) sched_yield();
+    for (p->first = 0; p->first < n_tiles; p->first += MOST) {
+        int64_t n = n_tiles - p->first < MOST ? n_tiles - p->first : MOST;
+        atomic_store_explicit(&p->left, n, memory_order_relaxed);
+        for (int64_t w = 0; w < threads; w++) {
+            uint32_t lo = (uint32_t)gy_tiles(n * w, threads), hi = (uint32_t)gy_tiles(n * (w + 1), threads);
+            atomic_store_explicit(&p->stretch[w].word, bounds(lo, hi), memory_order_release);
+        }
+        publish(p);
+        work(p, 0);
+        for (int i = 0; atomic_load_explicit(&p->left, memory_order_acquire) > 0; i++) {
+            relax();
+            if (i > SPIN) sched_yield();
+        }
     }
 }
 
@@ -114,15 +143,16 @@ gy_pool *gy_pool_new(gy_ctx *ctx, int threads) {
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);
     p->handles = gy_calloc(ctx, (size_t)threads, sizeof *p->handles);
-    if (!p->handles) {
+    p->stretch = gy_calloc(ctx, (size_t)threads, sizeof *p->stretch);
+    if (!p->handles || !p->stretch) {
         gy_pool_free(ctx, p);
         return NULL;
     }
     for (int i = 1; i < threads; i++) {
         struct start s = {p, i};
-        atomic_store(&p->active, 1);
+        atomic_store(&p->arrived, false);
         if (pthread_create(&p->handles[p->started], NULL, thread_main, &s) != 0) break; /* fewer threads, same bits */
-        while (atomic_load(&p->active) > 0) sched_yield();
+        while (!atomic_load(&p->arrived)) sched_yield();
         p->started++;
     }
     return p;
@@ -136,6 +166,7 @@ void gy_pool_free(gy_ctx *ctx, gy_pool *p) {
     pthread_mutex_destroy(&p->lock);
     pthread_cond_destroy(&p->wake);
     gy_free(ctx, p->handles);
+    gy_free(ctx, p->stretch);
     gy_free(ctx, p);
 }
 

@@ -5,6 +5,7 @@
 #include "core/threads.h"
 
 #include <math.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 
@@ -72,6 +73,27 @@ static void every_tile_runs_exactly_once(void **state) {
     }
 }
 
+/* Tile 0 ends when all others have: a second thread must take those of the first one's stretch. */
+struct held {
+    _Atomic int done;
+};
+static void hold(void *arg, int64_t tile, int worker) {
+    struct held *h = arg;
+    (void)worker;
+    while (tile == 0 && atomic_load(&h->done) < 15) sched_yield();
+    atomic_fetch_add(&h->done, 1);
+}
+static void others_take_the_tiles_of_a_thread_that_is_held_up(void **state) {
+    (void)state;
+    for (int threads = 2; threads <= 4; threads++) {
+        gy_ctx *ctx = gy_ctx_new((gy_ctx_args){.threads = threads});
+        struct held h = {0};
+        gy_par(gy_ctx_pool(ctx), 16, hold, &h);
+        assert_int_equal(h.done, 16);
+        gy_ctx_free(ctx);
+    }
+}
+
 static void an_impossible_shape_is_refused_with_its_numbers(void **state) {
     gy_ctx *ctx = *state;
     gy_tensor t;
@@ -113,6 +135,7 @@ int main(void) {
         TEST(philox_matches_the_published_vectors),
         TEST(normal_draws_have_mean_zero_variance_one),
         TEST(every_tile_runs_exactly_once),
+        TEST(others_take_the_tiles_of_a_thread_that_is_held_up),
         TEST(an_impossible_shape_is_refused_with_its_numbers),
         TEST(the_nth_allocation_fails_with_a_message),
         TEST(a_name_in_a_message_cannot_steer_a_terminal),
