@@ -27,7 +27,14 @@
 #ifndef GY_GEMM_ONCE
 #define GY_GEMM_ONCE
 
-enum { KC = GY_KC, MC = 8 * GY_MR, NB = 1024, DIRECT_ROWS = 64, FEW_ROWS = 256, ENOUGH = 16 /* tiles */ };
+enum {
+    DIRECT_ROWS = 64,  /* most rows for which a plain B is read where it is */
+    ROW_PANELS = 8,    /* panels of A, */
+    COLUMN_PANELS = 4, /* or of B, that a tile packs at once */
+    SHARED = 1024,     /* lines of the operand that is packed for all */
+    ENOUGH = 16,       /* tiles */
+    RUN = 8            /* depths packed at once of lines that are adjacent in memory */
+};
 
 static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
@@ -67,10 +74,11 @@ static double activate_scalar(double x, int64_t act) {
 }
 
 typedef struct {
-    int64_t nc, kg;     /* columns and depth that are packed at once */
-    int64_t nb, splits; /* a tile's columns; parts of depth */
-    int64_t row_tiles, col_tiles;
-    size_t a_elements, b_elements, part_elements;
+    bool wide;             /* A is packed for all and B by the tile; else B for all and A by the tile */
+    int64_t chunk, group;  /* lines and depth of what is packed for all at once */
+    int64_t block, blocks; /* lines of the other operand a tile, and tiles */
+    int64_t splits;        /* parts of depth */
+    size_t shared_elements, own_elements, part_elements;
 } plan;
 #endif
 
@@ -128,59 +136,82 @@ static void NAME(empty_product)(const GEMM *g) {
 
 /* ---- panels ---- */
 
+enum { TYPE(KC) = GY_KC * sizeof(float) / sizeof(T) };
+
 /* Heights of panels: rows are cut evenly, 15 into 8 + 7. */
 static int64_t NAME(panel_end)(int64_t rows, int64_t panel) {
     int64_t panels = (rows + GY_MR - 1) / GY_MR;
     return rows * (panel + 1) / panels;
 }
-static void NAME(pack_a)(const GEMM *g, int64_t i0, int64_t rows, int64_t p0, int64_t depth, P *dst) {
-    for (int64_t panel = 0, r = 0; r < rows; panel++) {
-        int64_t end = NAME(panel_end)(rows, panel);
-        g->pack_a(g->a, i0 + r, end - r, p0, depth, end - r, dst + r * depth);
-        r = end;
-    }
+/* Adjacent lines are packed a few depths of all panels at a time: memory is then read in long pieces. */
+static int64_t NAME(run)(bool adjacent, int64_t depth) {
+    return adjacent ? least(RUN, depth) : depth;
 }
-
-/* Where the panels of B are for the columns j0 .. j0+nc and the depths p0 .. p0+depth that are in work. */
-typedef struct {
-    const P *panels; /* the panel of column j at j * depth */
-    int64_t nc;
-    bool direct; /* full panels are read where they are, only the ragged last one is packed */
-} NAME(step);
+/* Panels [from, to) of the rows [i0, i0+rows), one after the other from dst on. */
+static void NAME(pack_a)(const GEMM *g, int64_t i0, int64_t rows, int64_t from, int64_t to, int64_t p0, int64_t depth,
+                         P *dst) {
+    int64_t r0 = from ? NAME(panel_end)(rows, from - 1) : 0, run = NAME(run)(g->a_adjacent, depth);
+    for (int64_t p = 0; p < depth; p += run)
+        for (int64_t panel = from, r = r0; panel < to; panel++) {
+            int64_t end = NAME(panel_end)(rows, panel), h = end - r;
+            g->pack_a(g->a, i0 + r, h, p0 + p, least(run, depth - p), h, dst + (r - r0) * depth + p * h);
+            r = end;
+        }
+}
+/* Panels of the columns [j0, j1), each at (column - j0) * depth. */
+static void NAME(pack_b)(const GEMM *g, int64_t j0, int64_t j1, int64_t p0, int64_t depth, P *dst) {
+    int64_t run = NAME(run)(g->b_adjacent, depth);
+    for (int64_t p = 0; p < depth; p += run)
+        for (int64_t j = j0; j < j1; j += 2 * LANES) {
+            int64_t n = least(j1 - j, 2 * LANES), w = up(n, LANES);
+            g->pack_b(g->b, j, n, p0 + p, least(run, depth - p), w, dst + (j - j0) * depth + p * w);
+        }
+}
 
 /* Packing a plain B pays only with enough rows of A to serve. */
 static bool NAME(direct)(const GEMM *g) {
-    return g->b_rows && !g->b_packed && g->m <= DIRECT_ROWS;
-}
-static int64_t NAME(packed_width)(int64_t nc, bool direct) {
-    return up(direct ? nc % (2 * LANES) : nc, LANES);
-}
-/* Panel of columns j0+j .. of a chunk of nc columns. */
-static void NAME(pack_b)(const GEMM *g, int64_t j0, int64_t j, int64_t nc, int64_t p0, int64_t depth, bool direct,
-                         P *panels) {
-    int64_t n = least(nc - j, 2 * LANES);
-    if (direct && n == 2 * LANES) return;
-    g->pack_b(g->b, j0 + j, n, p0, depth, up(n, LANES), panels + (direct ? 0 : j * depth));
+    return g->b_rows && !g->b_packed && g->m <= DIRECT_ROWS && g->n >= g->m;
 }
 
-/* C[i0 .. +rows, j0+ja .. j0+jb) += a step of depth. */
-static void NAME(macro)(const GEMM *g, int64_t i0, int64_t rows, int64_t j0, int64_t ja, int64_t jb, int64_t p0,
-                        int64_t depth, const P *a, NAME(step) b, T *c, int64_t ldc, bool first, bool last) {
-    for (int64_t j = ja; j < jb; j += 2 * LANES) {
-        int64_t n = least(b.nc - j, 2 * LANES), ldb = up(n, LANES);
-        const P *bp = b.panels + (b.direct ? 0 : j * depth);
-        if (b.direct && n == 2 * LANES) {
-            bp = g->b_rows + p0 * g->b_ld + j0 + j;
-            ldb = g->b_ld;
-        }
-        for (int64_t panel = 0, r = 0; r < rows; panel++) {
-            int64_t end = NAME(panel_end)(rows, panel), kind = n > LANES ? 1 : n > LANES / 2 ? 0 : 2;
-            NAME(gy_ukr_table)
-            [end - r - 1][kind](depth, a + r * depth, bp, ldb, c + (i0 + r) * ldc + j0 + j, ldc, n, first);
-            if (last) NAME(gy_gemm_finish)(g, i0 + r, i0 + end, j0 + j, j0 + j + n);
-            r = end;
-        }
+/* A part of C at one step of depth. */
+typedef struct {
+    int64_t i0, rows, j0, j1; /* i0: of all rows; columns likewise */
+    int64_t p0, depth;
+    const P *a;   /* panels of the rows */
+    const P *b;   /* panels of the columns */
+    bool direct;  /* b holds a ragged last panel only, others are read where they are */
+    bool by_rows; /* panels of A outside, those of B inside */
+    bool first, last;
+    T *c; /* at C's first element */
+    int64_t ldc;
+} NAME(part);
+
+GY_INLINE void NAME(fetch_tile)(const T *x, int64_t row, int64_t rows, int64_t n) {
+    for (int64_t i = 0; i < rows; i++, x += row) {
+        __builtin_prefetch(x);
+        __builtin_prefetch(x + n - 1);
     }
+}
+
+static void NAME(macro)(const GEMM *g, const NAME(part) * q) {
+    int64_t row_panels = gy_tiles(q->rows, GY_MR), col_panels = gy_tiles(q->j1 - q->j0, 2 * LANES);
+    for (int64_t o = 0; o < (q->by_rows ? row_panels : col_panels); o++)
+        for (int64_t in = 0; in < (q->by_rows ? col_panels : row_panels); in++) {
+            int64_t panel = q->by_rows ? o : in, j = q->j0 + (q->by_rows ? in : o) * 2 * LANES;
+            int64_t r = panel ? NAME(panel_end)(q->rows, panel - 1) : 0, end = NAME(panel_end)(q->rows, panel);
+            int64_t n = least(q->j1 - j, 2 * LANES), ldb = up(n, LANES), i = q->i0 + r;
+            int64_t kind = n > LANES ? 1 : n > LANES / 2 ? 0 : 2;
+            const P *b = q->b + (q->direct ? 0 : (j - q->j0) * q->depth);
+            if (q->direct && n == 2 * LANES) {
+                b = g->b_rows + q->p0 * g->b_ld + j;
+                ldb = g->b_ld;
+            }
+            if (q->last && g->residual && g->residual_col == 1)
+                NAME(fetch_tile)(g->residual + i * g->residual_row + j, g->residual_row, end - r, n);
+            NAME(gy_ukr_table)
+            [end - r - 1][kind](q->depth, q->a + r * q->depth, b, ldb, q->c + i * q->ldc + j, q->ldc, n, q->first);
+            if (q->last) NAME(gy_gemm_finish)(g, i, q->i0 + end, j, j + n);
+        }
 }
 
 /* ---- one product on all threads ---- */
@@ -191,97 +222,119 @@ static int64_t NAME(share)(int64_t n, int64_t most, int64_t unit) {
 }
 
 static plan NAME(plan_of)(int64_t m, int64_t n, int64_t k) {
-    /* elements of B packed at once: with few rows to serve, what was packed is used while it is in the cache */
-    const int64_t packed = (int64_t)(m <= FEW_ROWS ? 1 << 20 : 16 << 20) / (int64_t)sizeof(P);
-    plan p = {.nc = NAME(share)(n, 16384 / (int64_t)sizeof(P), 2 * LANES), .splits = 1};
-    int64_t group = packed / up(p.nc, 2 * LANES) / KC * KC;
-    p.kg = least(k, NAME(share)(k, group < KC ? KC : group, KC));
-    p.nb = up(p.nc, 2 * LANES);
-    const double small = 1e6;           /* multiply-adds worth a tile */
-    const int64_t part_limit = 1 << 20; /* elements of partial products */
-    int64_t steps = gy_tiles(p.kg, KC), mc = least(up(m, GY_MR), MC);
+    const int64_t packed = (8 << 20) / (int64_t)sizeof(P); /* elements packed for all at once */
+    const double small = 1e6;                              /* multiply-adds worth a tile */
+    const int64_t part_limit = 1 << 20;                    /* elements of partial products */
+    plan p = {.wide = n >= m, .splits = 1};
+    int64_t shared = p.wide ? m : n, own = p.wide ? n : m, shared_unit = p.wide ? 1 : 2 * LANES;
+    int64_t unit = p.wide ? 2 * LANES : GY_MR, most = p.wide ? COLUMN_PANELS : ROW_PANELS;
+    p.chunk = NAME(share)(shared, SHARED, shared_unit);
+    int64_t group = packed / p.chunk / TYPE(KC) * TYPE(KC);
+    p.group = least(k, NAME(share)(k, group < TYPE(KC) ? TYPE(KC) : group, TYPE(KC)));
+    p.block = least(up(own, unit), most * unit);
+    int64_t steps = gy_tiles(p.group, TYPE(KC)), least_block = p.wide ? unit : least(p.block, 2 * unit);
     for (;;) {
-        p.row_tiles = gy_tiles(m, mc);
-        p.col_tiles = gy_tiles(p.nc, p.nb);
-        int64_t tiles = p.row_tiles * p.col_tiles * p.splits;
-        double work = (double)mc * (double)p.nb * (double)p.kg / (double)p.splits;
+        p.blocks = gy_tiles(own, p.block);
+        int64_t tiles = p.blocks * p.splits;
+        double work = (double)p.block * (double)p.chunk * (double)p.group / (double)p.splits;
         if (tiles >= ENOUGH || work < 2 * small) break;
-        if (mc > 2 * GY_MR)
-            mc = up(mc / 2, GY_MR);
-        else if (p.nb >= NB)
-            p.nb = up(p.nb / 2, 2 * LANES);
+        if (p.block > least_block)
+            p.block = up(p.block / 2, unit);
         else if (tiles >= ENOUGH / 2)
             break;
-        else if (4 * p.splits <= steps && 2 * p.splits * m * p.nc <= part_limit)
+        else if (4 * p.splits <= steps && 2 * p.splits * m * n <= part_limit)
             p.splits *= 2;
-        else if (p.nb > 4 * LANES)
-            p.nb = up(p.nb / 2, 2 * LANES);
-        else if (mc > GY_MR)
-            mc = GY_MR;
+        else if (p.block > unit)
+            p.block = unit;
         else
             break;
     }
-    p.a_elements = align64((size_t)(gy_tiles(m, p.row_tiles) * KC) * sizeof(P)) / sizeof(P);
-    p.b_elements = align64((size_t)(up(p.nc, LANES) * p.kg) * sizeof(P)) / sizeof(P);
-    p.part_elements = p.splits > 1 ? (size_t)(p.splits * m) * (size_t)p.nc : 0;
+    p.shared_elements = align64((size_t)(up(p.chunk, p.wide ? 1 : LANES) * p.group) * sizeof(P)) / sizeof(P);
+    p.own_elements = align64((size_t)(p.block * least(k, TYPE(KC))) * sizeof(P)) / sizeof(P);
+    p.part_elements = p.splits > 1 ? (size_t)(p.splits * m * n) : 0;
     return p;
 }
 
 size_t NAME(gy_gemm_scratch)(int64_t m, int64_t n, int64_t k, bool b_rows, bool b_packed, int threads) {
+    (void)b_rows;
     if (m == 0 || n == 0 || k == 0) return 0;
     plan p = NAME(plan_of)(m, n, k);
-    if (b_rows && m <= DIRECT_ROWS) p.b_elements = align64((size_t)(2 * LANES * p.kg) * sizeof(P)) / sizeof(P);
-    size_t panels = (size_t)threads * p.a_elements + (b_packed ? 0 : p.b_elements);
-    return panels * sizeof(P) + p.part_elements * sizeof(T);
+    size_t shared = !p.wide && b_packed ? 0 : p.shared_elements, own = p.wide && b_packed ? 0 : p.own_elements;
+    return (shared + (size_t)threads * own) * sizeof(P) + p.part_elements * sizeof(T);
 }
 
 typedef struct {
     const GEMM *g;
     plan p;
-    int64_t j0, nc, p0, depth; /* the chunk of columns, the group of depth */
+    int64_t l0, lines, p0, depth; /* the chunk of shared lines, the group of depth */
     bool last_group, direct;
-    P *a, *b;
+    P *shared, *own;
     T *part;
 } NAME(job);
 
-enum { TYPE(B_PANELS) = 4 }; /* panels of B that a packing tile writes */
-
-static void NAME(pack_tile)(void *arg, int64_t t, int worker) {
+static int64_t NAME(share_tiles)(const NAME(job) * q) {
+    int64_t unit = q->p.wide ? ROW_PANELS * GY_MR : COLUMN_PANELS * 2 * LANES;
+    return gy_tiles(q->lines, unit) * gy_tiles(q->depth, TYPE(KC));
+}
+/* Packs some panels of the shared operand. */
+static void NAME(share_tile)(void *arg, int64_t t, int worker) {
     (void)worker;
     const NAME(job) *q = arg;
-    int64_t steps = gy_tiles(q->depth, KC), step = t % steps, j = t / steps * TYPE(B_PANELS) * 2 * LANES;
-    int64_t p = step * KC, depth = least(q->depth - p, KC);
-    P *dst = q->b + p * NAME(packed_width)(q->nc, q->direct);
-    for (int i = 0; i < TYPE(B_PANELS) && j < q->nc; i++, j += 2 * LANES)
-        NAME(pack_b)(q->g, q->j0, j, q->nc, q->p0 + p, depth, q->direct, dst);
+    int64_t steps = gy_tiles(q->depth, TYPE(KC)), p = t % steps * TYPE(KC), depth = least(q->depth - p, TYPE(KC));
+    if (q->p.wide) {
+        int64_t from = t / steps * ROW_PANELS, to = least(from + ROW_PANELS, gy_tiles(q->lines, GY_MR));
+        int64_t r = from ? NAME(panel_end)(q->lines, from - 1) : 0;
+        NAME(pack_a)(q->g, q->l0, q->lines, from, to, q->p0 + p, depth, q->shared + p * q->lines + r * depth);
+    } else {
+        int64_t j = t / steps * COLUMN_PANELS * 2 * LANES, end = least(j + COLUMN_PANELS * 2 * LANES, q->lines);
+        NAME(pack_b)(q->g, q->l0 + j, q->l0 + end, q->p0 + p, depth, q->shared + p * up(q->lines, LANES) + j * depth);
+    }
 }
 
 static void NAME(product_tile)(void *arg, int64_t t, int worker) {
     const NAME(job) *q = arg;
     const GEMM *g = q->g;
-    int64_t split = t % q->p.splits, tile = t / q->p.splits, row = tile / q->p.col_tiles;
-    int64_t i0 = g->m * row / q->p.row_tiles, rows = g->m * (row + 1) / q->p.row_tiles - i0;
-    int64_t ja = tile % q->p.col_tiles * q->p.nb, jb = least(q->nc, ja + q->p.nb);
-    if (ja >= q->nc) return; /* the last chunk of columns may be narrower */
-    int64_t steps = gy_tiles(q->depth, KC), s0 = steps * split / q->p.splits, s1 = steps * (split + 1) / q->p.splits;
-    bool parts = q->p.splits > 1;
-    P *a = q->a + (size_t)worker * q->p.a_elements;
-    T *c = g->c;
-    int64_t ldc = g->ldc, width = NAME(packed_width)(g->b_packed ? g->n : q->nc, q->direct);
-    if (parts) { /* laid out as C's chunk, so that c + i * ldc + j0 + j lies inside */
-        c = q->part + split * g->m * q->nc - q->j0;
-        ldc = q->nc;
-        if (s0 == s1 && q->p0 == 0)
-            for (int64_t i = i0; i < i0 + rows; i++) memset(c + i * ldc + q->j0 + ja, 0, (size_t)(jb - ja) * sizeof(T));
+    int64_t split = t % q->p.splits, block = t / q->p.splits, own = q->p.wide ? g->n : g->m, lo, hi;
+    int64_t steps = gy_tiles(q->depth, TYPE(KC)), s0 = steps * split / q->p.splits,
+            s1 = steps * (split + 1) / q->p.splits;
+    if (q->p.wide) {
+        gy_tile_range(own, q->p.block, block, &lo, &hi);
+    } else {
+        lo = own * block / q->p.blocks;
+        hi = own * (block + 1) / q->p.blocks;
+    }
+    NAME(part)
+    c = {.i0 = q->p.wide ? q->l0 : lo,
+         .rows = q->p.wide ? q->lines : hi - lo,
+         .j0 = q->p.wide ? lo : q->l0,
+         .j1 = q->p.wide ? hi : q->l0 + q->lines,
+         .direct = q->direct,
+         .by_rows = q->p.wide,
+         .c = g->c,
+         .ldc = g->ldc};
+    P *mine = q->own + (size_t)worker * q->p.own_elements;
+    if (q->part) {
+        c.c = q->part + split * g->m * g->n;
+        c.ldc = g->n;
     }
     for (int64_t s = s0; s < s1; s++) {
-        int64_t p = s * KC, depth = least(q->depth - p, KC);
-        NAME(step) b = {q->b + p * width, q->nc, q->direct};
-        if (g->b_packed) b.panels = g->b_packed + (q->p0 + p) * width + q->j0 * depth;
-        NAME(pack_a)(g, i0, rows, q->p0 + p, depth, a);
-        NAME(macro)
-        (g, i0, rows, q->j0, ja, jb, q->p0 + p, depth, a, b, c, ldc, s == s0 && q->p0 == 0,
-         !parts && q->last_group && s == s1 - 1);
+        int64_t p = s * TYPE(KC);
+        c.depth = least(q->depth - p, TYPE(KC));
+        c.p0 = q->p0 + p;
+        c.first = s == s0 && q->p0 == 0;
+        c.last = !q->part && q->last_group && s == s1 - 1;
+        if (q->p.wide) {
+            c.a = q->shared + p * q->lines;
+            c.b = mine;
+            int64_t whole = q->direct ? lo + (hi - lo) / (2 * LANES) * 2 * LANES : lo;
+            if (!g->b_packed) NAME(pack_b)(g, whole, hi, c.p0, c.depth, mine);
+        } else {
+            c.a = mine;
+            c.b = q->shared + p * up(q->lines, LANES);
+            NAME(pack_a)(g, lo, hi - lo, 0, gy_tiles(hi - lo, GY_MR), c.p0, c.depth, mine);
+        }
+        if (g->b_packed) c.b = g->b_packed + c.p0 * up(g->n, LANES) + c.j0 * c.depth;
+        NAME(macro)(g, &c);
     }
 }
 
@@ -289,14 +342,15 @@ static void NAME(product_tile)(void *arg, int64_t t, int worker) {
 static void NAME(combine_tile)(void *arg, int64_t i, int worker) {
     (void)worker;
     const NAME(job) *q = arg;
-    T *c = q->g->c + i * q->g->ldc + q->j0;
-    const T *part = q->part + i * q->nc;
-    for (int64_t j = 0; j < q->nc; j++) {
+    const GEMM *g = q->g;
+    T *c = g->c + i * g->ldc;
+    const T *part = q->part + i * g->n;
+    for (int64_t j = 0; j < g->n; j++) {
         T sum = part[j];
-        for (int64_t s = 1; s < q->p.splits; s++) sum += part[s * q->g->m * q->nc + j];
+        for (int64_t s = 1; s < q->p.splits; s++) sum += part[s * g->m * g->n + j];
         c[j] = sum;
     }
-    NAME(gy_gemm_finish)(q->g, i, i + 1, q->j0, q->j0 + q->nc);
+    NAME(gy_gemm_finish)(g, i, i + 1, 0, g->n);
 }
 
 void NAME(gy_gemm)(const GEMM *g, void *scratch, gy_pool *pool) {
@@ -305,58 +359,71 @@ void NAME(gy_gemm)(const GEMM *g, void *scratch, gy_pool *pool) {
         NAME(empty_product)(g);
         return;
     }
-    bool direct = NAME(direct)(g);
-    NAME(job) q = {.g = g, .p = NAME(plan_of)(g->m, g->n, g->k), .direct = direct, .a = scratch};
-    if (direct) q.p.b_elements = align64((size_t)(2 * LANES * q.p.kg) * sizeof(P)) / sizeof(P);
-    q.b = q.a + (size_t)gy_pool_threads(pool) * q.p.a_elements;
-    q.part = (T *)(void *)(q.b + (g->b_packed ? 0 : q.p.b_elements));
-    int64_t tiles = q.p.row_tiles * q.p.col_tiles * q.p.splits;
-    for (q.j0 = 0; q.j0 < g->n; q.j0 += q.p.nc) {
-        q.nc = least(g->n - q.j0, q.p.nc);
-        for (q.p0 = 0; q.p0 < g->k; q.p0 += q.p.kg) {
-            q.depth = least(g->k - q.p0, q.p.kg);
+    plan p = NAME(plan_of)(g->m, g->n, g->k);
+    bool ready = g->b_packed && !p.wide; /* nothing to share */
+    NAME(job) q = {.g = g, .p = p, .direct = NAME(direct)(g), .shared = scratch};
+    q.own = q.shared + (ready ? 0 : p.shared_elements);
+    if (p.splits > 1)
+        q.part = (T *)(void *)(q.own + (g->b_packed && p.wide ? 0 : (size_t)gy_pool_threads(pool) * p.own_elements));
+    int64_t shared = p.wide ? g->m : g->n;
+    for (q.l0 = 0; q.l0 < shared; q.l0 += p.chunk) {
+        q.lines = least(shared - q.l0, p.chunk);
+        for (q.p0 = 0; q.p0 < g->k; q.p0 += p.group) {
+            q.depth = least(g->k - q.p0, p.group);
             q.last_group = q.p0 + q.depth == g->k;
-            if (!g->b_packed && (!direct || q.nc % (2 * LANES)))
-                gy_par(pool, gy_tiles(q.nc, TYPE(B_PANELS) * 2 * LANES) * gy_tiles(q.depth, KC), NAME(pack_tile), &q);
-            gy_par(pool, tiles, NAME(product_tile), &q);
+            if (!ready) gy_par(pool, NAME(share_tiles)(&q), NAME(share_tile), &q);
+            gy_par(pool, p.blocks * p.splits, NAME(product_tile), &q);
         }
-        if (q.p.splits > 1) gy_par(pool, g->m, NAME(combine_tile), &q);
     }
+    if (q.part) gy_par(pool, g->m, NAME(combine_tile), &q);
 }
 
 size_t NAME(gy_gemm_packed)(int64_t n, int64_t k) {
-    return (size_t)(NAME(packed_width)(n, false) * k) * sizeof(P);
+    return (size_t)(up(n, LANES) * k) * sizeof(P);
 }
 
 void NAME(gy_gemm_prepack)(const GEMM *g, P *dst, gy_pool *pool) {
-    NAME(job) q = {.g = g, .nc = g->n, .depth = g->k, .b = dst};
-    gy_par(pool, gy_tiles(q.nc, TYPE(B_PANELS) * 2 * LANES) * gy_tiles(q.depth, KC), NAME(pack_tile), &q);
+    NAME(job) q = {.g = g, .lines = g->n, .depth = g->k, .shared = dst};
+    gy_par(pool, NAME(share_tiles)(&q), NAME(share_tile), &q);
 }
 
 /* ---- one product on one thread ---- */
 
+/* Columns packed at once: 512 KiB. */
+static int64_t NAME(serial_columns)(int64_t n, int64_t k) {
+    int64_t most = (int64_t)((512 << 10) / sizeof(P)) / least(k, TYPE(KC)) / (2 * LANES) * 2 * LANES;
+    return least(up(n, LANES), most);
+}
+
 size_t NAME(gy_gemm_serial_scratch)(int64_t m, int64_t n, int64_t k) {
-    int64_t depth = least(k, KC);
-    return align64((size_t)(up(least(m, MC), GY_MR) * depth) * sizeof(P)) +
-           align64((size_t)(up(least(n, NB), LANES) * depth) * sizeof(P));
+    if (k == 0) return 0;
+    int64_t depth = least(k, TYPE(KC));
+    return align64((size_t)(least(m, ROW_PANELS * GY_MR) * depth) * sizeof(P)) +
+           align64((size_t)(NAME(serial_columns)(n, k) * depth) * sizeof(P));
 }
 
 void NAME(gy_gemm_serial)(const GEMM *g, void *scratch) {
-    if (g->k == 0) NAME(empty_product)(g);
-    P *a = scratch, *b = a + align64((size_t)(up(least(g->m, MC), GY_MR) * least(g->k, KC)) * sizeof(P)) / sizeof(P);
-    bool direct = NAME(direct)(g);
-    for (int64_t j0 = 0; j0 < g->n; j0 += NB)
-        for (int64_t p0 = 0; p0 < g->k; p0 += KC) {
-            int64_t nc = least(g->n - j0, NB), depth = least(g->k - p0, KC);
-            for (int64_t j = 0; j < nc; j += 2 * LANES) NAME(pack_b)(g, j0, j, nc, p0, depth, direct, b);
-            for (int64_t i0 = 0; i0 < g->m; i0 += MC) {
-                int64_t rows = least(g->m - i0, MC);
-                NAME(pack_a)(g, i0, rows, p0, depth, a);
-                NAME(macro)
-                (g, i0, rows, j0, 0, nc, p0, depth, a, (NAME(step)){b, nc, direct}, g->c, g->ldc, p0 == 0,
-                 p0 + depth == g->k);
+    if (g->k == 0) {
+        NAME(empty_product)(g);
+        return;
+    }
+    const int64_t height = ROW_PANELS * GY_MR, columns = NAME(serial_columns)(g->n, g->k);
+    P *a = scratch, *b = a + align64((size_t)(least(g->m, height) * least(g->k, TYPE(KC))) * sizeof(P)) / sizeof(P);
+    NAME(part) c = {.a = a, .b = b, .direct = NAME(direct)(g), .c = g->c, .ldc = g->ldc};
+    for (c.j0 = 0; c.j0 < g->n; c.j0 = c.j1) {
+        c.j1 = least(g->n, c.j0 + columns);
+        for (c.p0 = 0; c.p0 < g->k; c.p0 += c.depth) {
+            c.depth = least(g->k - c.p0, TYPE(KC));
+            c.first = c.p0 == 0;
+            c.last = c.p0 + c.depth == g->k;
+            NAME(pack_b)(g, c.direct ? c.j0 + (c.j1 - c.j0) / (2 * LANES) * 2 * LANES : c.j0, c.j1, c.p0, c.depth, b);
+            for (c.i0 = 0; c.i0 < g->m; c.i0 += c.rows) {
+                c.rows = least(g->m - c.i0, height);
+                NAME(pack_a)(g, c.i0, c.rows, 0, gy_tiles(c.rows, GY_MR), c.p0, c.depth, a);
+                NAME(macro)(g, &c);
             }
         }
+    }
 }
 #undef GEMM
 #endif

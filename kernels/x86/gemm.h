@@ -18,7 +18,7 @@ enum { GY_MR = 14 };
 #endif
 
 /* Packers are never asked for more depth than this at once. */
-enum { GY_KC = 256 };
+enum { GY_KC = 512 };
 
 /* An operand seen as lines along the output (rows of A, columns of B) by depth (the summed axis). A packer writes
  * lines r0 .. r0+n-1 at depths p0 .. p0+depth-1 as a panel `width` lines wide:
@@ -39,6 +39,7 @@ typedef struct gy_strided {
         int64_t m, n, k;                                                                                               \
         gy_pack_##t pack_a, pack_b;                                                                                    \
         const void *a, *b;                                                                                             \
+        bool a_adjacent, b_adjacent; /* the operand's lines are adjacent in memory; a hint */                          \
         const P *b_rows; /* not NULL: B is plain, its rows (one depth) contiguous and b_ld apart */                    \
         int64_t b_ld;                                                                                                  \
         const P *b_packed; /* not NULL: all of B as gy_gemm_prepack writes it; b and b_rows are not looked at */       \

@@ -35,6 +35,7 @@ GY_INLINE void ukr(const int mr, const int nv, int64_t pairs, const uint32_t *a,
         vi b0 = _mm512_loadu_si512(b), b1 = nv > 1 ? _mm512_loadu_si512(b + VL) : b0;
         __builtin_prefetch(b + AHEAD * ldb);
         if (nv > 1) __builtin_prefetch(b + AHEAD * ldb + VL);
+        __builtin_prefetch(a + AHEAD * mr);
 #pragma GCC unroll 16
         for (int i = 0; i < mr; i++) {
             __m512bh ai = (__m512bh)vi_set((int32_t)a[i]);

@@ -11,7 +11,7 @@
 enum { TYPE(AHEAD) = 512 / sizeof(T) }; /* elements of a line that are fetched early */
 
 /* Stores run over into the next depths, which are written later; only where they would leave the panel are they masked.
- * Here and below. */
+ */
 static void NAME(pack_lines_adjacent)(const T *src, int64_t stride, int64_t n, int64_t depth, int64_t width, T *dst) {
     for (int64_t p = 0; p < depth; p++, src += stride, dst += width)
         for (int64_t r = 0; r < width; r += LANES) {
@@ -30,30 +30,40 @@ static void NAME(pack_any)(const T *src, int64_t line, int64_t step, int64_t n, 
     }
 }
 
-/* Blocks of LANES lines by LANES depths. */
+/* Whole blocks of LANES depths of `lines` <= LANES lines; how many depths that were. Stores are of whole vectors: what
+ * runs over is written again with the next depths. */
+GY_INLINE int64_t NAME(pack_blocks)(const int lines, const T *src, int64_t line, int64_t depth, int64_t width, T *dst) {
+    int64_t p = 0;
+    for (; p + LANES + (lines < LANES) <= depth; p += LANES, src += LANES, dst += LANES * width) {
+        V b[LANES];
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++) {
+            b[i] = i < lines ? OP(load)(src + i * line) : OP(zero)();
+            if (i < lines) __builtin_prefetch(src + i * line + TYPE(AHEAD), 0, 2);
+        }
+        OP(transpose)(b);
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++) OP(store)(dst + i * width, b[i]);
+    }
+    return p;
+}
+
+/* Runs of LANES lines; the usual heights of panels without a decision a line. */
 static void NAME(pack_depth_adjacent)(const T *src, int64_t line, int64_t n, int64_t depth, int64_t width, T *dst) {
-    for (int64_t p = 0; p < depth; p += LANES) {
-        int64_t np = depth - p < LANES ? depth - p : LANES;
-        for (int64_t r = 0; r < width; r += LANES) {
-            int64_t w = width - r < LANES ? width - r : LANES, lines = n - r < LANES ? n - r : LANES;
+    for (int64_t r = 0; r < width; r += LANES, src += LANES * line, dst += LANES) {
+        int64_t w = width - r < LANES ? width - r : LANES, lines = n - r < w ? n - r : w, p = 0;
+        if (lines == LANES)
+            p = NAME(pack_blocks)(LANES, src, line, depth, width, dst);
+        else if (width == GY_MR && lines == GY_MR)
+            p = NAME(pack_blocks)(GY_MR, src, line, depth, width, dst);
+        else if (width == GY_MR - 1 && lines == GY_MR - 1)
+            p = NAME(pack_blocks)(GY_MR - 1, src, line, depth, width, dst);
+        for (; p < depth; p += LANES) {
+            int64_t np = depth - p < LANES ? depth - p : LANES;
             V b[LANES];
-            const T *s = src + r * line + p;
-            if (np == LANES)
-                for (int i = 0; i < LANES; i++) {
-                    b[i] = i < lines ? OP(load)(s + i * line) : OP(zero)();
-                    __builtin_prefetch(s + i * line + TYPE(AHEAD), 0, 2);
-                }
-            else
-                for (int i = 0; i < LANES; i++) b[i] = i < lines ? OP(loadn)(s + i * line, np) : OP(zero)();
+            for (int i = 0; i < LANES; i++) b[i] = i < lines ? OP(loadn)(src + i * line + p, np) : OP(zero)();
             OP(transpose)(b);
-            T *d = dst + p * width + r;
-            for (int i = 0; i < np; i++) {
-                /* a second block would run over into depths that the first has written */
-                if ((r == 0 || r + LANES <= width) && (depth - p - i) * width - r >= LANES)
-                    OP(store)(d + i * width, b[i]);
-                else
-                    OP(storen)(d + i * width, b[i], w);
-            }
+            for (int i = 0; i < np; i++) OP(storen)(dst + (p + i) * width, b[i], w);
         }
     }
 }

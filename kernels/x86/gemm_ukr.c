@@ -31,6 +31,7 @@ GY_INLINE void NAME(ukr)(const int mr, const int nv, int64_t depth, const T *a, 
         V b0 = OP(load)(b), b1 = nv > 1 ? OP(load)(b + LANES) : OP(zero)();
         __builtin_prefetch(b + AHEAD * ldb); /* the hardware's own fetching stops at each page */
         if (nv > 1) __builtin_prefetch(b + AHEAD * ldb + LANES);
+        __builtin_prefetch(a + AHEAD * mr);
 #pragma GCC unroll 16
         for (int i = 0; i < mr; i++) {
             V ai = OP(set)(a[i]);

@@ -329,6 +329,8 @@ static void NAME(item)(const gy_kargs *k, const problem *p, int64_t item, GEMM *
                 .pack_b = NAME(gy_pack_strided),
                 .a = a,
                 .b = b,
+                .a_adjacent = p->a_row == 1,
+                .b_adjacent = p->b_col == 1,
                 .b_rows = p->b_col == 1 ? b->data : NULL,
                 .b_ld = p->b_depth,
                 .c = (T *)k->out[0].data + item * p->m * p->n,

@@ -101,6 +101,8 @@ static gy_gemm_bf16 item(const job *j, int64_t index, float *c, gy_pairs operand
                       .pack_b = pack,
                       .a = &operand[0],
                       .b = &operand[1],
+                      .a_adjacent = j->a.line == 1,
+                      .b_adjacent = j->b.line == 1,
                       .b_packed = k->packed[1],
                       .c = c,
                       .ldc = j->n,
