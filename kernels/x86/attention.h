@@ -22,7 +22,8 @@ typedef struct {
     float *y, *lse, *dq, *dk, *dv_out;
     float *pieces; /* few queries: what the pieces leave */
     char *scratch;
-    size_t room; /* bytes a worker */
+    size_t room;  /* bytes a worker */
+    bool rounded; /* weights and dS, as factors; the operands were rounded before */
 } attention_job;
 
 static inline void spread(const gy_view *v, int64_t stride[4]) {
@@ -47,7 +48,8 @@ static inline attention_job attention_begin(const gy_kargs *k, int first) {
                        .tk = in[1].shape.dim[1],
                        .hkv = in[1].shape.dim[2],
                        .dv = in[2].shape.dim[3],
-                       .scratch = k->scratch};
+                       .scratch = k->scratch,
+                       .rounded = k->precision == GY_BF16};
     if (j.mask) spread(&in[3], j.mask_stride);
     if (j.bias) spread(&in[4], j.bias_stride);
     j.queries = j.b * j.h * gy_tiles(j.tq, 256) >= 32 ? 256 : 64;
@@ -118,6 +120,16 @@ static inline void pack_queries(const gy_view *v, int64_t b, int64_t h, int64_t 
 /* Lanes that nq queries need, in whole vectors. */
 static inline int64_t width(int64_t nq) {
     return nq > VL ? Q : VL;
+}
+
+/* What exponents start from where the largest score is `top`. Weights to be rounded start from a power of two, so that
+ * they round alike whatever is the largest score of a block. */
+static inline vf from_top(const attention_job *w, vf top) {
+    if (!w->rounded) return top;
+    return v_mul(v_floor(v_mul(top, v_set(-1.44269504f))), v_set(-0.693147181f));
+}
+static inline vf as_factor(const attention_job *w, vf x) {
+    return w->rounded ? v_through_bf16(x) : x;
 }
 
 /* What the mask says of a block. */

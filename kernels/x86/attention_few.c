@@ -97,11 +97,12 @@ static void few_tile(void *arg, int64_t t, int worker) {
         few_limits(w, b, hkv * (rows / w->tq) + r / w->tq, r % w->tq, j0, end - j0, p);
         vf top = v_set(-INFINITY), sum = v_zero();
         for (int64_t j = 0; j < end - j0; j += VL) top = v_max(top, v_load(p + j));
-        m[r] = v_hmax(top);
-        vf base = v_set(m[r] == -INFINITY ? 0 : m[r]);
+        vf base = from_top(w, v_set(v_hmax(top)));
+        v_storen(m + r, base, 1);
+        base = v_sel(v_eq(base, v_set(-INFINITY)), v_zero(), base);
         for (int64_t j = 0; j < end - j0; j += VL) {
             vf e = v_exp(v_sub(v_load(p + j), base));
-            v_store(p + j, e);
+            v_store(p + j, as_factor(w, e));
             sum = v_add(sum, e);
         }
         l[r] = v_sum(sum);

@@ -8,8 +8,8 @@ static size_t backward_floats(const attention_job *w) {
                     Q * up(wide, 16) + Q * Q);
 }
 
-/* p (from scores s and lse) and dS (from dp and delta), in place. */
-static void weigh(float *s, float *dp, int64_t nk, const float *lse, const float *delta) {
+/* p (from scores s and lse) and dS (from dp and delta), in place, for products or for sums. */
+static void weigh(bool round, float *s, float *dp, int64_t nk, const float *lse, const float *delta) {
     for (int64_t lane = 0; lane < Q; lane += VL) {
         vf base = v_load(lse + lane), d = v_load(delta + lane);
         vm blind = v_eq(base, v_set(-INFINITY));
@@ -17,8 +17,9 @@ static void weigh(float *s, float *dp, int64_t nk, const float *lse, const float
             float *at = s + j * Q + lane, *dat = dp + j * Q + lane;
             vf score = v_load(at), p = v_exp(v_sub(score, base));
             p = v_sel(blind, v_zero(), v_sel(v_eq(score, v_set(-INFINITY)), v_zero(), p));
-            v_store(at, p);
-            v_store(dat, v_mul(p, v_sub(v_load(dat), d)));
+            vf ds = v_mul(p, v_sub(v_load(dat), d));
+            v_store(at, round ? v_through_bf16(p) : p);
+            v_store(dat, round ? v_through_bf16(ds) : ds);
         }
     }
 }
@@ -68,7 +69,7 @@ static void backward_tile(void *arg, int64_t t, int worker) {
                 int64_t n = scores(w, b, h, i, nq, j, nk, keys, queries + at * w->d, s, extra);
                 if (!n) continue;
                 part_product(values, nk, w->dv, n, w->dv, cts + at * w->dv, Q, dp, Q, Q, true);
-                weigh(s, dp, n, lse + at, delta + at);
+                weigh(w->rounded, s, dp, n, lse + at, delta + at);
                 part_product(keys_t, w->d, nk, w->d, n, dp, Q, dq + at * w->d, Q, Q, false);
                 pack_panels(&(gy_strided){s, Q, 1}, n, nq, flipped);
                 wide_product(flipped, n, nq, row(&w->ct, b, i, h), w->ct.stride[1], dv, w->dv, w->dv, edge);
@@ -126,7 +127,7 @@ static void bias_block(const bias_job *q, int64_t b, int64_t h, int64_t j, float
         int64_t seen = scores(w, b, h, i, nq, j, nk, keys, queries, s, extra);
         if (!seen) continue;
         part_product(values, nk, w->dv, seen, w->dv, cts, Q, dp, Q, Q, true);
-        weigh(s, dp, seen, lse, delta);
+        weigh(false, s, dp, seen, lse, delta);
         float *to = (float *)q->out.data + b * q->stride[0] + h * q->stride[1] + i * q->stride[2] + j * q->stride[3];
         for (int64_t n = 0; n < seen; n++)
             for (int64_t e = 0; e < nq; e++) to[e * q->stride[2] + n * q->stride[3]] += dp[n * Q + e];
