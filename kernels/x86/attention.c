@@ -45,25 +45,6 @@ static void absorb(const attention_job *w, float *s, int64_t nq, int64_t nk, flo
     }
 }
 
-/* y [nq][dv], rows `step` apart, and lse [nq]. */
-static void finish(const attention_job *w, const float *o, const float *m, const float *l, int64_t nq, int64_t dv,
-                   float *y, int64_t step, float *lse) {
-    for (int64_t lane = 0; lane < nq; lane += VL) {
-        int64_t lines = least(nq - lane, VL);
-        vf sum = v_load(l + lane);
-        vm blind = v_eq(sum, v_zero());
-        vf inverse = v_sel(blind, v_zero(), v_div(v_set(1), sum));
-        v_storen(lse + lane, v_sel(blind, v_set(-INFINITY), v_add(from_top(w, v_load(m + lane)), v_log(sum))), lines);
-        for (int64_t c = 0; c < dv; c += VL) {
-            vf r[VL];
-            for (int64_t n = 0; n < VL; n++)
-                r[n] = c + n < dv ? v_mul(inverse, v_load(o + (c + n) * Q + lane)) : v_zero();
-            v_transpose(r);
-            for (int64_t n = 0; n < lines; n++) v_storen(y + (lane + n) * step + c, r[n], least(dv - c, VL));
-        }
-    }
-}
-
 static void forward_tile(void *arg, int64_t t, int worker) {
     const attention_job *w = arg;
     int64_t tiles = gy_tiles(w->tq, w->queries), lo, hi, head = t / tiles, b = head / w->h, h = head % w->h;
@@ -90,8 +71,9 @@ static void forward_tile(void *arg, int64_t t, int worker) {
             part_product(values, w->dv, nk, w->dv, n, s, Q, ob, Q, width(nq), false);
         }
     }
+    for (int64_t n = 0; n < blocks * Q; n += VL) v_store(m + n, from_top(w, v_load(m + n)));
     for (int64_t i = lo; i < hi; i += Q)
-        finish(w, o + (i - lo) * w->dv, m + (i - lo), l + (i - lo), least(hi - i, Q), w->dv,
+        finish(o + (i - lo) * w->dv, m + (i - lo), l + (i - lo), least(hi - i, Q), w->dv,
                w->y + ((b * w->tq + i) * w->h + h) * w->dv, w->h * w->dv, w->lse + head * w->tq + i);
 }
 

@@ -20,7 +20,8 @@ typedef struct {
     int64_t b, h, hkv, tq, tk, d, dv;
     int64_t queries; /* forward: a tile */
     float *y, *lse, *dq, *dk, *dv_out;
-    float *pieces; /* few queries: what the pieces leave */
+    float *pieces;    /* few queries: what the pieces leave */
+    uint32_t *packed; /* AVX512-BF16: keys and values */
     char *scratch;
     size_t room;  /* bytes a worker */
     bool rounded; /* weights and dS, as factors; the operands were rounded before */
@@ -173,26 +174,35 @@ static inline int64_t visible(const attention_job *w, int64_t i0, int64_t n) {
     return seen < 0 ? 0 : least(seen, w->tk);
 }
 
-/* s[n][Q]: scores of keys j0 .. +n and queries i0 .. +nq, with bias; -inf where forbidden. Returns n: nk less the last
- * keys that the causal mask hides from all these queries, or 0 if there is nothing to see. A second vector that no
- * query needs is left as it was. `extra` is room of [KEYS x Q]. */
-static inline int64_t scores(const attention_job *w, int64_t b, int64_t h, int64_t i0, int64_t nq, int64_t j0,
-                             int64_t nk, const float *keys, const float *queries, float *s, float *extra) {
+#if defined(GY_TIER_avx512bf16)
+#define GY_PACK_BIAS gy_pack_strided_f32_avx512 /* f32 is the tier below's */
+void GY_PACK_BIAS(const void *source, int64_t r0, int64_t n, int64_t p0, int64_t depth, int64_t width, float *dst);
+#else
+#define GY_PACK_BIAS GY_ISAFN(gy_pack_strided_f32)
+#endif
+
+/* Of keys j0 .. +nk, how many there are before those that the causal mask hides from all of queries i0 .. +nq; 0 if
+ * there is nothing to see. *allow: the mask in `bytes`, or NULL if it forbids nothing. */
+static inline int64_t in_sight(const attention_job *w, int64_t b, int64_t h, int64_t i0, int64_t nq, int64_t j0,
+                               int64_t nk, uint8_t bytes[KEYS * Q], const uint8_t **allow) {
     int64_t n = least(nk, visible(w, i0, nq) - j0);
-    if (n <= 0) return 0;
-    uint8_t bytes[KEYS * Q], *allow = NULL;
-    if (w->mask) {
-        allowed all = read_mask(w, b, h, i0, nq, j0, n, bytes);
-        if (all == NONE) return 0;
-        if (all == SOME) allow = bytes;
-    }
-    part_product(keys, nk, w->d, n, w->d, queries, Q, s, Q, width(nq), true);
-    if (w->bias) {
-        const int64_t *t = w->bias_stride;
-        gy_strided m = {w->bias + b * t[0] + h * t[1] + i0 * t[2] + j0 * t[3], t[2], t[3]};
-        GY_ISAFN(gy_pack_strided_f32)(&m, 0, nq, 0, n, Q, extra);
-        for (int64_t e = 0; e < n * Q; e += VL) v_store(s + e, v_add(v_load(s + e), v_load(extra + e)));
-    }
+    *allow = NULL;
+    if (n <= 0 || !w->mask) return n < 0 ? 0 : n;
+    allowed all = read_mask(w, b, h, i0, nq, j0, n, bytes);
+    if (all == SOME) *allow = bytes;
+    return all == NONE ? 0 : n;
+}
+/* s[n][Q] = s times `scale`, plus bias. `extra` is room of [KEYS x Q]. */
+static inline void add_bias(const attention_job *w, int64_t b, int64_t h, int64_t i0, int64_t nq, int64_t j0, int64_t n,
+                            float scale, float *s, float *extra) {
+    const int64_t *t = w->bias_stride;
+    gy_strided m = {w->bias + b * t[0] + h * t[1] + i0 * t[2] + j0 * t[3], t[2], t[3]};
+    GY_PACK_BIAS(&m, 0, nq, 0, n, Q, extra);
+    for (int64_t e = 0; e < n * Q; e += VL) v_store(s + e, v_fma(v_set(scale), v_load(s + e), v_load(extra + e)));
+}
+/* s[n][Q] = -inf where masks forbid. */
+static inline void forbid(const attention_job *w, int64_t i0, int64_t nq, int64_t j0, int64_t n, const uint8_t *allow,
+                          float *s) {
     if (allow)
         for (int64_t e = 0; e < n * Q; e += VL)
             v_store(s + e, v_sel(v_load_mask(allow + e), v_load(s + e), v_set(-INFINITY)));
@@ -200,7 +210,40 @@ static inline int64_t scores(const attention_job *w, int64_t b, int64_t h, int64
     if (w->attr->causal && j0 + n - 1 > i0 + shift)
         for (int64_t j = 0; j < n; j++)
             for (int64_t i = 0; i < nq && i + i0 + shift < j + j0; i++) s[j * Q + i] = -INFINITY;
+}
+
+/* s[n][Q]: scores of keys j0 .. +n and queries i0 .. +nq, with bias; -inf where forbidden. Returns n: nk less the last
+ * keys that the causal mask hides from all these queries, or 0 if there is nothing to see. A second vector that no
+ * query needs is left as it was. */
+static inline int64_t scores(const attention_job *w, int64_t b, int64_t h, int64_t i0, int64_t nq, int64_t j0,
+                             int64_t nk, const float *keys, const float *queries, float *s, float *extra) {
+    uint8_t bytes[KEYS * Q];
+    const uint8_t *allow;
+    int64_t n = in_sight(w, b, h, i0, nq, j0, nk, bytes, &allow);
+    if (!n) return 0;
+    part_product(keys, nk, w->d, n, w->d, queries, Q, s, Q, width(nq), true);
+    if (w->bias) add_bias(w, b, h, i0, nq, j0, n, 1, s, extra);
+    forbid(w, i0, nq, j0, n, allow, s);
     return n;
+}
+
+/* y [nq][dv], rows `step` apart, and lse [nq], from o^T and l, which were summed with exponents less `base`. */
+static inline void finish(const float *o, const float *base, const float *l, int64_t nq, int64_t dv, float *y,
+                          int64_t step, float *lse) {
+    for (int64_t lane = 0; lane < nq; lane += VL) {
+        int64_t lines = least(nq - lane, VL);
+        vf sum = v_load(l + lane);
+        vm blind = v_eq(sum, v_zero());
+        vf inverse = v_sel(blind, v_zero(), v_div(v_set(1), sum));
+        v_storen(lse + lane, v_sel(blind, v_set(-INFINITY), v_add(v_load(base + lane), v_log(sum))), lines);
+        for (int64_t c = 0; c < dv; c += VL) {
+            vf r[VL];
+            for (int64_t n = 0; n < VL; n++)
+                r[n] = c + n < dv ? v_mul(inverse, v_load(o + (c + n) * Q + lane)) : v_zero();
+            v_transpose(r);
+            for (int64_t n = 0; n < lines; n++) v_storen(y + (lane + n) * step + c, r[n], least(dv - c, VL));
+        }
+    }
 }
 
 /* ---- few queries (attention_few.c) ---- */
