@@ -227,6 +227,15 @@ static inline int64_t scores(const attention_job *w, int64_t b, int64_t h, int64
     return n;
 }
 
+/* to[i * step + c] = factor[i] from[c * Q + i], i < n <= VL, c < d. */
+static inline void write_lanes(const float *from, vf factor, int64_t n, int64_t d, float *to, int64_t step) {
+    for (int64_t c = 0; c < d; c += VL) {
+        vf r[VL];
+        for (int64_t e = 0; e < VL; e++) r[e] = c + e < d ? v_mul(factor, v_load(from + (c + e) * Q)) : v_zero();
+        v_transpose(r);
+        for (int64_t i = 0; i < n; i++) v_storen(to + i * step + c, r[i], least(d - c, VL));
+    }
+}
 /* y [nq][dv], rows `step` apart, and lse [nq], from o^T and l, which were summed with exponents less `base`. */
 static inline void finish(const float *o, const float *base, const float *l, int64_t nq, int64_t dv, float *y,
                           int64_t step, float *lse) {
@@ -236,13 +245,7 @@ static inline void finish(const float *o, const float *base, const float *l, int
         vm blind = v_eq(sum, v_zero());
         vf inverse = v_sel(blind, v_zero(), v_div(v_set(1), sum));
         v_storen(lse + lane, v_sel(blind, v_set(-INFINITY), v_add(v_load(base + lane), v_log(sum))), lines);
-        for (int64_t c = 0; c < dv; c += VL) {
-            vf r[VL];
-            for (int64_t n = 0; n < VL; n++)
-                r[n] = c + n < dv ? v_mul(inverse, v_load(o + (c + n) * Q + lane)) : v_zero();
-            v_transpose(r);
-            for (int64_t n = 0; n < lines; n++) v_storen(y + (lane + n) * step + c, r[n], least(dv - c, VL));
-        }
+        write_lanes(o + lane, inverse, lines, dv, y + lane * step, step);
     }
 }
 

@@ -83,11 +83,9 @@ static void backward_tile(void *arg, int64_t t, int worker) {
         }
     }
     for (int64_t g = 0; g < group; g++)
-        for (int64_t i = 0; i < w->tq; i++) {
-            const float *from = dq + (g * span + i / Q * Q) * w->d + i % Q;
-            float *to = w->dq + ((b * w->tq + i) * w->h + hkv * group + g) * w->d;
-            for (int64_t c = 0; c < w->d; c++) to[c] = scale * from[c * Q];
-        }
+        for (int64_t i = 0; i < w->tq; i += VL)
+            write_lanes(dq + (g * span + i / Q * Q) * w->d + i % Q, v_set(scale), least(w->tq - i, VL), w->d,
+                        w->dq + ((b * w->tq + i) * w->h + hkv * group + g) * w->d, w->h * w->d);
 }
 
 /* ---- backward: the bias ----
