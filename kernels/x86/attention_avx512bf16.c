@@ -97,16 +97,21 @@ static void forward_tile(void *arg, int64_t t, int worker) {
 /* ---- the operator ---- */
 
 bool GY_ISAFN(x86_attention_bf16_supports)(const gy_kargs *k) {
-    return k->in[0].shape.dim[1] > FEW && rows_adjacent(k, 0, 3);
+    return rows_adjacent(k, 0, 3);
 }
 size_t GY_ISAFN(x86_attention_bf16_scratch)(const gy_kargs *k, int threads) {
     attention_job w = attention_begin(k, 0);
+    if (w.tq <= FEW) return GY_ISAFN(gy_attention_few_scratch)(&w, threads);
     return room_of(packed_bytes(&w) / sizeof(float)) + room_of(forward_floats(&w)) * (size_t)threads;
 }
 void GY_ISAFN(x86_attention_bf16)(const gy_kargs *k) {
     attention_job w = attention_begin(k, 0);
     w.y = k->out[0].data;
     w.lse = k->out[1].data;
+    if (w.tq <= FEW) {
+        GY_ISAFN(gy_attention_few)(&w, k->pool);
+        return;
+    }
     w.room = room_of(forward_floats(&w));
     w.packed = (uint32_t *)(void *)w.scratch;
     w.scratch += room_of(packed_bytes(&w) / sizeof(float));
