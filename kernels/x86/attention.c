@@ -60,8 +60,8 @@ static void forward_tile(void *arg, int64_t t, int worker) {
     int64_t seen = visible(w, lo, hi - lo);
     for (int64_t j = 0; j < seen; j += KEYS) {
         int64_t nk = least(seen - j, KEYS);
-        pack_panels(&(gy_strided){row(&w->k, b, j, hkv), w->k.stride[1], 1}, nk, w->d, keys);
-        pack_panels(&(gy_strided){row(&w->v, b, j, hkv), 1, w->v.stride[1]}, w->dv, nk, values);
+        line_panels(row(&w->k, b, j, hkv), w->k.stride[1], nk, w->d, keys);
+        across_panels(row(&w->v, b, j, hkv), w->v.stride[1], w->dv, nk, values);
         for (int64_t i = lo; i < hi; i += Q) {
             int64_t nq = least(hi - i, Q);
             float *ob = o + (i - lo) * w->dv;

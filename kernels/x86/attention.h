@@ -72,13 +72,33 @@ static inline const float *row(const gy_view *v, int64_t b, int64_t t, int64_t h
 static inline int64_t panel_end(int64_t rows, int64_t panel) {
     return rows * (panel + 1) / gy_tiles(rows, GY_MR);
 }
-/* `lines` lines of a matrix as panels of A. */
-static inline void pack_panels(const gy_strided *m, int64_t lines, int64_t depth, float *dst) {
-    for (int64_t panel = 0, r = 0; r < lines; panel++) {
-        int64_t end = panel_end(lines, panel);
-        GY_ISAFN(gy_pack_strided_f32)(m, r, end - r, 0, depth, end - r, dst + r * depth);
-        r = end;
+/* `lines` lines of a matrix, `stride` floats apart, as panels of A. Where a panel has fewer lines than a vector, the
+ * last is read again instead of asking. */
+static inline void line_panels(const float *src, int64_t stride, int64_t lines, int64_t depth, float *dst) {
+    for (int64_t panel = 0, r = 0, end; r < lines; panel++, r = end) {
+        end = panel_end(lines, panel);
+        int64_t n = end - r;
+        const float *line[VL];
+        for (int64_t i = 0; i < VL; i++) line[i] = src + (r + least(i, n - 1)) * stride;
+        for (int64_t p = 0; p < depth; p += VL) {
+            int64_t np = least(depth - p, VL);
+            vf b[VL];
+            if (np == VL)
+                for (int64_t i = 0; i < VL; i++) b[i] = v_load(line[i] + p);
+            else
+                for (int64_t i = 0; i < VL; i++) b[i] = v_loadn(line[i] + p, np);
+            v_transpose(b);
+            for (int64_t e = 0; e < np; e++) v_storen(dst + r * depth + (p + e) * n, b[e], n);
+        }
     }
+}
+/* The same of a matrix whose lines are adjacent and whose depths are `stride` floats apart. */
+static inline void across_panels(const float *src, int64_t stride, int64_t lines, int64_t depth, float *dst) {
+    for (int64_t p = 0; p < depth; p++, src += stride)
+        for (int64_t panel = 0, r = 0, end; r < lines; panel++, r = end) {
+            end = panel_end(lines, panel);
+            v_storen(dst + r * depth + p * (end - r), v_loadn(src + r, end - r), end - r);
+        }
 }
 /* c [lines x n] = or += panels a [depth] times rows of b. n <= Q; whole vectors of b are read. Of the lines and depth
  * that were packed only the first `need` and `deep` enter; c is written to the end of a panel. */

@@ -20,8 +20,8 @@ static void pack_tile(void *arg, int64_t t, int worker) {
     int64_t blocks = gy_tiles(w->tk, KEYS), head = t / blocks, b = head / w->hkv, hkv = head % w->hkv, j, end;
     uint32_t *keys = w->packed + t * block_words(w), *values = keys + KEYS * pairs(w->d);
     gy_tile_range(w->tk, KEYS, t % blocks, &j, &end);
-    line_panels(row(&w->k, b, j, hkv), w->k.stride[1], end - j, w->d, keys);
-    across_panels(row(&w->v, b, j, hkv), w->v.stride[1], w->dv, end - j, values);
+    pair_line_panels(row(&w->k, b, j, hkv), w->k.stride[1], end - j, w->d, keys);
+    pair_across_panels(row(&w->v, b, j, hkv), w->v.stride[1], w->dv, end - j, values);
 }
 
 /* ---- forward ---- */

@@ -58,9 +58,9 @@ static void backward_tile(void *arg, int64_t t, int worker) {
         }
     for (int64_t j = 0; j < w->tk; j += KEYS) {
         int64_t nk = least(w->tk - j, KEYS);
-        pack_panels(&(gy_strided){row(&w->k, b, j, hkv), w->k.stride[1], 1}, nk, w->d, keys);
-        pack_panels(&(gy_strided){row(&w->k, b, j, hkv), 1, w->k.stride[1]}, w->d, nk, keys_t);
-        pack_panels(&(gy_strided){row(&w->v, b, j, hkv), w->v.stride[1], 1}, nk, w->dv, values);
+        line_panels(row(&w->k, b, j, hkv), w->k.stride[1], nk, w->d, keys);
+        across_panels(row(&w->k, b, j, hkv), w->k.stride[1], w->d, nk, keys_t);
+        line_panels(row(&w->v, b, j, hkv), w->v.stride[1], nk, w->dv, values);
         for (int64_t n = 0; n < nk * w->d; n++) dk[n] = 0;
         for (int64_t n = 0; n < nk * w->dv; n++) dv[n] = 0;
         for (int64_t g = 0; g < group; g++)
@@ -71,9 +71,9 @@ static void backward_tile(void *arg, int64_t t, int worker) {
                 part_product(values, nk, w->dv, n, w->dv, cts + at * w->dv, Q, dp, Q, Q, true);
                 weigh(w->rounded, s, dp, n, lse + at, delta + at);
                 part_product(keys_t, w->d, nk, w->d, n, dp, Q, dq + at * w->d, Q, Q, false);
-                pack_panels(&(gy_strided){s, Q, 1}, n, nq, flipped);
+                line_panels(s, Q, n, nq, flipped);
                 wide_product(flipped, n, nq, row(&w->ct, b, i, h), w->ct.stride[1], dv, w->dv, w->dv, edge);
-                pack_panels(&(gy_strided){dp, Q, 1}, n, nq, flipped);
+                line_panels(dp, Q, n, nq, flipped);
                 wide_product(flipped, n, nq, row(&w->q, b, i, h), w->q.stride[1], dk, w->d, w->d, edge);
             }
         for (int64_t n = 0; n < nk; n++) {
@@ -117,8 +117,8 @@ static void bias_block(const bias_job *q, int64_t b, int64_t h, int64_t j, float
     int64_t d16 = up(w->d, 16), v16 = up(w->dv, 16), hkv = h / (w->h / w->hkv), nk = least(w->tk - j, KEYS);
     float *keys = room, *values = keys + KEYS * d16, *queries = values + KEYS * v16, *cts = queries + Q * d16;
     float *s = cts + Q * v16, *dp = s + KEYS * Q, *extra = dp + KEYS * Q, *lse = extra + KEYS * Q, *delta = lse + Q;
-    pack_panels(&(gy_strided){row(&w->k, b, j, hkv), w->k.stride[1], 1}, nk, w->d, keys);
-    pack_panels(&(gy_strided){row(&w->v, b, j, hkv), w->v.stride[1], 1}, nk, w->dv, values);
+    line_panels(row(&w->k, b, j, hkv), w->k.stride[1], nk, w->d, keys);
+    line_panels(row(&w->v, b, j, hkv), w->v.stride[1], nk, w->dv, values);
     for (int64_t i = 0; i < w->tq; i += Q) {
         int64_t nq = least(w->tq - i, Q);
         pack_block(w, b, h, i, nq, queries, cts, lse, delta);

@@ -133,9 +133,9 @@ static void backward_tile(void *arg, int64_t t, int worker) {
         for (int64_t i = 0; i < w->tq; i += Q) pack_block(w, &r, b, hkv * group + g, i, g * span + i);
     for (int64_t j = 0; j < w->tk; j += KEYS) {
         int64_t nk = least(w->tk - j, KEYS);
-        line_panels(row(&w->k, b, j, hkv), w->k.stride[1], nk, w->d, r.keys);
-        across_panels(row(&w->k, b, j, hkv), w->k.stride[1], w->d, nk, r.keys_t);
-        line_panels(row(&w->v, b, j, hkv), w->v.stride[1], nk, w->dv, r.values);
+        pair_line_panels(row(&w->k, b, j, hkv), w->k.stride[1], nk, w->d, r.keys);
+        pair_across_panels(row(&w->k, b, j, hkv), w->k.stride[1], w->d, nk, r.keys_t);
+        pair_line_panels(row(&w->v, b, j, hkv), w->v.stride[1], nk, w->dv, r.values);
         memset(r.dk, 0, (size_t)(nk * d16) * sizeof(float));
         memset(r.dv, 0, (size_t)(nk * v16) * sizeof(float));
         for (int64_t g = 0; g < group; g++)

@@ -16,14 +16,15 @@ static inline void pack_lines(const float *src, int64_t stride, int64_t n, int64
         for (int64_t c = 0; c < d; c += 2 * VL) {
             vf b[VL];
             int64_t low = least(d - c, VL), high = least(d - c - low, VL), count = least(pairs(d - c), VL);
-            for (int64_t i = 0; i < VL; i++) {
-                const float *x = src + (r + i) * stride + c;
-                b[i] = r + i < n ? v_float((vi)_mm512_cvtne2ps_pbh(v_loadn(x + VL, high), v_loadn(x, low))) : v_zero();
+            for (int64_t i = 0; i < VL; i++) { /* behind the last line: it again, and zeros when it is stored */
+                const float *x = src + least(r + i, n - 1) * stride + c;
+                b[i] = v_float((vi)_mm512_cvtne2ps_pbh(v_loadn(x + VL, high), v_loadn(x, low)));
             }
             v_transpose(b);
-            __mmask16 live = v_tail(least(width - r, VL));
+            vm there = v_tail(n < r ? 0 : least(n - r, VL)), live = v_tail(least(width - r, VL));
             for (int64_t p = 0; p < count; p++)
-                _mm512_mask_storeu_epi32(dst + (c / 2 + p) * width + r, live, v_bits(b[p]));
+                _mm512_mask_storeu_epi32(dst + (c / 2 + p) * width + r, live,
+                                         _mm512_maskz_mov_epi32(there, v_bits(b[p])));
         }
 }
 /* The same of a matrix whose lines are adjacent and whose depths are `stride` floats apart. */
@@ -33,13 +34,13 @@ static inline void pack_across(const float *src, int64_t stride, int64_t n, int6
 }
 
 /* Panels of at most GY_MR lines, as panel_end cuts them. */
-static inline void line_panels(const float *src, int64_t stride, int64_t lines, int64_t d, uint32_t *dst) {
+static inline void pair_line_panels(const float *src, int64_t stride, int64_t lines, int64_t d, uint32_t *dst) {
     for (int64_t panel = 0, r = 0, end; r < lines; panel++, r = end) {
         end = panel_end(lines, panel);
         pack_lines(src + r * stride, stride, end - r, d, end - r, dst + r * pairs(d));
     }
 }
-static inline void across_panels(const float *src, int64_t stride, int64_t lines, int64_t d, uint32_t *dst) {
+static inline void pair_across_panels(const float *src, int64_t stride, int64_t lines, int64_t d, uint32_t *dst) {
     for (int64_t panel = 0, r = 0, end; r < lines; panel++, r = end) {
         end = panel_end(lines, panel);
         pack_across(src + r, stride, end - r, d, end - r, dst + r * pairs(d));
