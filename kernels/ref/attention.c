@@ -2,7 +2,11 @@
  * the weighted mean of v. Memory O(Tk) a worker; the T x T matrix never exists. 2 (D + Dv) flops a visible pair
  * forward. Backward: a (batch, key head) is one piece of work: it owns its dk, dv and its query heads' dq. Each row of
  * weights is computed again from lse; dk and dv are summed in double. dbias, which may be shared by heads and samples,
- * is a second pass in fixed order. */
+ * is a second pass in fixed order.
+ *
+ * In precision bf16 the factors of all five products (q, k, v, ct, the weights and ds) are rounded first; scores,
+ * softmax and sums are not. Weights are rounded as powers over 2^M, M the largest score in powers of two, rounded up:
+ * multiples of the weights by whole powers of two round alike, so that blocks with a running M may agree to the bit. */
 #define GY_REF_FILE "kernels/ref/attention.c"
 #include "ref.h"
 
@@ -24,6 +28,7 @@ typedef struct {
     T *dq, *dk, *dv_out;
     double *scratch;
     int64_t per_worker; /* doubles */
+    bool rounded;       /* factors of products */
 } NAME(job);
 
 static void NAME(spread)(const gy_view *v, int64_t stride[4]) {
@@ -50,7 +55,8 @@ static NAME(job) NAME(begin)(const gy_kargs *k, int first) {
          .tk = in[1].shape.dim[1],
          .hkv = in[1].shape.dim[2],
          .dv = in[2].shape.dim[3],
-         .scratch = k->scratch};
+         .scratch = k->scratch,
+         .rounded = sizeof(T) == sizeof(float) && k->precision == GY_BF16};
     NAME(spread)(&in[3], j.mask_stride);
     NAME(spread)(&in[4], j.bias_stride);
     return j;
@@ -61,9 +67,13 @@ static const T *NAME(features)(const gy_view *v, int64_t b, int64_t t, int64_t h
     return (const T *)v->data + at(v, (const int64_t[]){b, t, h, 0});
 }
 
-static acc_t NAME(dot)(const T *a, int64_t step_a, const T *b, int64_t step_b, int64_t n) {
+static acc_t NAME(factor)(const NAME(job) * w, acc_t x) {
+    return w->rounded ? (acc_t)gy_bf16_to_f32(gy_f32_to_bf16((float)x)) : x;
+}
+
+static acc_t NAME(dot)(const NAME(job) * w, const T *a, int64_t step_a, const T *b, int64_t step_b, int64_t n) {
     acc_t sum = 0;
-    for (int64_t c = 0; c < n; c++) sum += (acc_t)a[c * step_a] * b[c * step_b];
+    for (int64_t c = 0; c < n; c++) sum += NAME(factor)(w, a[c * step_a]) * NAME(factor)(w, b[c * step_b]);
     return sum;
 }
 
@@ -73,7 +83,7 @@ static acc_t NAME(score)(const NAME(job) * w, int64_t b, int64_t h, int64_t i, i
     if (w->attr->causal && j > i + w->tk - w->tq) return -INFINITY;
     if (w->mask && !w->mask[b * m[0] + h * m[1] + i * m[2] + j * m[3]]) return -INFINITY;
     const T *query = NAME(features)(&w->q, b, i, h), *key = NAME(features)(&w->k, b, j, h / (w->h / w->hkv));
-    acc_t score = w->attr->scale * NAME(dot)(query, w->q.stride[3], key, w->k.stride[3], w->d);
+    acc_t score = w->attr->scale * NAME(dot)(w, query, w->q.stride[3], key, w->k.stride[3], w->d);
     return w->bias ? score + w->bias[b * s[0] + h * s[1] + i * s[2] + j * s[3]] : score;
 }
 
@@ -88,6 +98,7 @@ static void NAME(forward_head)(void *arg, int64_t tile, int worker) {
             if (!isnan(max) && !(p[j] <= max)) max = p[j]; /* a NaN score must reach the output */
         }
         bool blind = max == -INFINITY;
+        if (w->rounded) max = ceil(max / log(2)) * log(2);
         for (int64_t j = 0; j < w->tk; j++) {
             p[j] = blind ? 0 : exp(p[j] - max);
             sum += p[j];
@@ -97,7 +108,7 @@ static void NAME(forward_head)(void *arg, int64_t tile, int worker) {
         for (int64_t c = 0; c < w->dv; c++) {
             acc_t y = 0;
             for (int64_t j = 0; j < w->tk; j++) /* what stands in hidden places (padding, even NaN) does not matter */
-                if (p[j] != 0) y += p[j] * v[j * w->v.stride[1] + c * w->v.stride[3]];
+                if (p[j] != 0) y += NAME(factor)(w, p[j]) * NAME(factor)(w, v[j * w->v.stride[1] + c * w->v.stride[3]]);
             w->y[((b * w->tq + i) * w->h + h) * w->dv + c] = (T)(blind ? 0 : y / sum);
         }
     }
@@ -115,11 +126,12 @@ void NAME(attention)(const gy_kargs *k) {
 static void NAME(grad_row)(const NAME(job) * w, int64_t b, int64_t h, int64_t i, double *p, double *ds) {
     int64_t hkv = h / (w->h / w->hkv);
     const T *y = w->y + ((b * w->tq + i) * w->h + h) * w->dv, *ct = NAME(features)(&w->ct, b, i, h);
-    acc_t lse = w->lse[(b * w->h + h) * w->tq + i], ct_y = NAME(dot)(ct, w->ct.stride[3], y, 1, w->dv);
+    acc_t lse = w->lse[(b * w->h + h) * w->tq + i], ct_y = 0;
+    for (int64_t c = 0; c < w->dv; c++) ct_y += NAME(factor)(w, ct[c * w->ct.stride[3]]) * (acc_t)y[c];
     for (int64_t j = 0; j < w->tk; j++) {
         acc_t s = NAME(score)(w, b, h, i, j);
         p[j] = s == -INFINITY ? 0 : exp(s - lse);
-        acc_t dp = NAME(dot)(ct, w->ct.stride[3], NAME(features)(&w->v, b, j, hkv), w->v.stride[3], w->dv);
+        acc_t dp = NAME(dot)(w, ct, w->ct.stride[3], NAME(features)(&w->v, b, j, hkv), w->v.stride[3], w->dv);
         ds[j] = p[j] == 0 ? 0 : p[j] * (dp - ct_y);
     }
 }
@@ -136,13 +148,15 @@ static void NAME(backward_head)(void *arg, int64_t tile, int worker) {
             NAME(grad_row)(w, b, h, i, p, ds);
             for (int64_t c = 0; c < w->d; c++) {
                 acc_t dq = 0;
-                for (int64_t j = 0; j < w->tk; j++) dq += ds[j] * k[j * w->k.stride[1] + c * w->k.stride[3]];
+                for (int64_t j = 0; j < w->tk; j++)
+                    dq += NAME(factor)(w, ds[j]) * NAME(factor)(w, k[j * w->k.stride[1] + c * w->k.stride[3]]);
                 w->dq[((b * w->tq + i) * w->h + h) * w->d + c] = (T)(dq * w->attr->scale);
             }
             for (int64_t j = 0; j < w->tk; j++) {
-                double to_k = w->attr->scale * ds[j];
-                for (int64_t c = 0; c < w->d; c++) dk[j * w->d + c] += to_k * q[c * w->q.stride[3]];
-                for (int64_t c = 0; c < w->dv; c++) dv[j * w->dv + c] += p[j] * ct[c * w->ct.stride[3]];
+                double to_k = w->attr->scale * NAME(factor)(w, ds[j]), weight = NAME(factor)(w, p[j]);
+                for (int64_t c = 0; c < w->d; c++) dk[j * w->d + c] += to_k * NAME(factor)(w, q[c * w->q.stride[3]]);
+                for (int64_t c = 0; c < w->dv; c++)
+                    dv[j * w->dv + c] += weight * NAME(factor)(w, ct[c * w->ct.stride[3]]);
             }
         }
     for (int64_t j = 0; j < w->tk; j++) {

@@ -27,40 +27,21 @@ static size_t forward_floats(const attention_job *w) {
 }
 
 /* One block of scores meets the running maximum m, sum l and output o^T [dv][Q]. */
-static void absorb(float *s, int64_t nq, int64_t nk, float *m, float *l, float *o, int64_t dv) {
+static void absorb(const attention_job *w, float *s, int64_t nq, int64_t nk, float *m, float *l, float *o, int64_t dv) {
     for (int64_t lane = 0; lane < nq; lane += VL) {
         vf old = v_load(m + lane), top = old;
         for (int64_t j = 0; j < nk; j++) top = v_max(top, v_load(s + j * Q + lane));
-        vf base = v_sel(v_eq(top, v_set(-INFINITY)), v_zero(), top), sum = v_zero();
+        vf base = v_sel(v_eq(top, v_set(-INFINITY)), v_zero(), from_top(w, top)), sum = v_zero();
         for (int64_t j = 0; j < nk; j++) {
             vf e = v_exp(v_sub(v_load(s + j * Q + lane), base));
-            v_store(s + j * Q + lane, e);
+            v_store(s + j * Q + lane, as_factor(w, e));
             sum = v_add(sum, e);
         }
-        vf keep = v_exp(v_sub(old, base));
+        vf keep = v_exp(v_sub(from_top(w, old), base));
         v_store(m + lane, top);
         v_store(l + lane, v_fma(v_load(l + lane), keep, sum));
         if (v_bitmask(v_ne(keep, v_set(1))))
             for (int64_t c = 0; c < dv; c++) v_store(o + c * Q + lane, v_mul(keep, v_load(o + c * Q + lane)));
-    }
-}
-
-/* y [nq][dv], rows `step` apart, and lse [nq]. */
-static void finish(const float *o, const float *m, const float *l, int64_t nq, int64_t dv, float *y, int64_t step,
-                   float *lse) {
-    for (int64_t lane = 0; lane < nq; lane += VL) {
-        int64_t lines = least(nq - lane, VL);
-        vf sum = v_load(l + lane);
-        vm blind = v_eq(sum, v_zero());
-        vf inverse = v_sel(blind, v_zero(), v_div(v_set(1), sum));
-        v_storen(lse + lane, v_sel(blind, v_set(-INFINITY), v_add(v_load(m + lane), v_log(sum))), lines);
-        for (int64_t c = 0; c < dv; c += VL) {
-            vf r[VL];
-            for (int64_t n = 0; n < VL; n++)
-                r[n] = c + n < dv ? v_mul(inverse, v_load(o + (c + n) * Q + lane)) : v_zero();
-            v_transpose(r);
-            for (int64_t n = 0; n < lines; n++) v_storen(y + (lane + n) * step + c, r[n], least(dv - c, VL));
-        }
     }
 }
 
@@ -79,17 +60,18 @@ static void forward_tile(void *arg, int64_t t, int worker) {
     int64_t seen = visible(w, lo, hi - lo);
     for (int64_t j = 0; j < seen; j += KEYS) {
         int64_t nk = least(seen - j, KEYS);
-        pack_panels(&(gy_strided){row(&w->k, b, j, hkv), w->k.stride[1], 1}, nk, w->d, keys);
-        pack_panels(&(gy_strided){row(&w->v, b, j, hkv), 1, w->v.stride[1]}, w->dv, nk, values);
+        line_panels(row(&w->k, b, j, hkv), w->k.stride[1], nk, w->d, keys);
+        across_panels(row(&w->v, b, j, hkv), w->v.stride[1], w->dv, nk, values);
         for (int64_t i = lo; i < hi; i += Q) {
             int64_t nq = least(hi - i, Q);
             float *ob = o + (i - lo) * w->dv;
             int64_t n = scores(w, b, h, i, nq, j, nk, keys, queries + (i - lo) * w->d, s, extra);
             if (!n) continue;
-            absorb(s, nq, n, m + (i - lo), l + (i - lo), ob, w->dv);
+            absorb(w, s, nq, n, m + (i - lo), l + (i - lo), ob, w->dv);
             part_product(values, w->dv, nk, w->dv, n, s, Q, ob, Q, width(nq), false);
         }
     }
+    for (int64_t n = 0; n < blocks * Q; n += VL) v_store(m + n, from_top(w, v_load(m + n)));
     for (int64_t i = lo; i < hi; i += Q)
         finish(o + (i - lo) * w->dv, m + (i - lo), l + (i - lo), least(hi - i, Q), w->dv,
                w->y + ((b * w->tq + i) * w->h + h) * w->dv, w->h * w->dv, w->lse + head * w->tq + i);

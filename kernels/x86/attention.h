@@ -20,9 +20,11 @@ typedef struct {
     int64_t b, h, hkv, tq, tk, d, dv;
     int64_t queries; /* forward: a tile */
     float *y, *lse, *dq, *dk, *dv_out;
-    float *pieces; /* few queries: what the pieces leave */
+    float *pieces;    /* few queries: what the pieces leave */
+    uint32_t *packed; /* AVX512-BF16: keys and values */
     char *scratch;
-    size_t room; /* bytes a worker */
+    size_t room;  /* bytes a worker */
+    bool rounded; /* weights and dS, as factors; the operands were rounded before */
 } attention_job;
 
 static inline void spread(const gy_view *v, int64_t stride[4]) {
@@ -47,7 +49,8 @@ static inline attention_job attention_begin(const gy_kargs *k, int first) {
                        .tk = in[1].shape.dim[1],
                        .hkv = in[1].shape.dim[2],
                        .dv = in[2].shape.dim[3],
-                       .scratch = k->scratch};
+                       .scratch = k->scratch,
+                       .rounded = k->precision == GY_BF16};
     if (j.mask) spread(&in[3], j.mask_stride);
     if (j.bias) spread(&in[4], j.bias_stride);
     j.queries = j.b * j.h * gy_tiles(j.tq, 256) >= 32 ? 256 : 64;
@@ -69,13 +72,33 @@ static inline const float *row(const gy_view *v, int64_t b, int64_t t, int64_t h
 static inline int64_t panel_end(int64_t rows, int64_t panel) {
     return rows * (panel + 1) / gy_tiles(rows, GY_MR);
 }
-/* `lines` lines of a matrix as panels of A. */
-static inline void pack_panels(const gy_strided *m, int64_t lines, int64_t depth, float *dst) {
-    for (int64_t panel = 0, r = 0; r < lines; panel++) {
-        int64_t end = panel_end(lines, panel);
-        GY_ISAFN(gy_pack_strided_f32)(m, r, end - r, 0, depth, end - r, dst + r * depth);
-        r = end;
+/* `lines` lines of a matrix, `stride` floats apart, as panels of A. Where a panel has fewer lines than a vector, the
+ * last is read again instead of asking. */
+static inline void line_panels(const float *src, int64_t stride, int64_t lines, int64_t depth, float *dst) {
+    for (int64_t panel = 0, r = 0, end; r < lines; panel++, r = end) {
+        end = panel_end(lines, panel);
+        int64_t n = end - r;
+        const float *line[VL];
+        for (int64_t i = 0; i < VL; i++) line[i] = src + (r + least(i, n - 1)) * stride;
+        for (int64_t p = 0; p < depth; p += VL) {
+            int64_t np = least(depth - p, VL);
+            vf b[VL];
+            if (np == VL)
+                for (int64_t i = 0; i < VL; i++) b[i] = v_load(line[i] + p);
+            else
+                for (int64_t i = 0; i < VL; i++) b[i] = v_loadn(line[i] + p, np);
+            v_transpose(b);
+            for (int64_t e = 0; e < np; e++) v_storen(dst + r * depth + (p + e) * n, b[e], n);
+        }
     }
+}
+/* The same of a matrix whose lines are adjacent and whose depths are `stride` floats apart. */
+static inline void across_panels(const float *src, int64_t stride, int64_t lines, int64_t depth, float *dst) {
+    for (int64_t p = 0; p < depth; p++, src += stride)
+        for (int64_t panel = 0, r = 0, end; r < lines; panel++, r = end) {
+            end = panel_end(lines, panel);
+            v_storen(dst + r * depth + p * (end - r), v_loadn(src + r, end - r), end - r);
+        }
 }
 /* c [lines x n] = or += panels a [depth] times rows of b. n <= Q; whole vectors of b are read. Of the lines and depth
  * that were packed only the first `need` and `deep` enter; c is written to the end of a panel. */
@@ -120,6 +143,16 @@ static inline int64_t width(int64_t nq) {
     return nq > VL ? Q : VL;
 }
 
+/* What exponents start from where the largest score is `top`. Weights to be rounded start from a power of two, so that
+ * they round alike whatever is the largest score of a block. */
+static inline vf from_top(const attention_job *w, vf top) {
+    if (!w->rounded) return top;
+    return v_mul(v_floor(v_mul(top, v_set(-1.44269504f))), v_set(-0.693147181f));
+}
+static inline vf as_factor(const attention_job *w, vf x) {
+    return w->rounded ? v_through_bf16(x) : x;
+}
+
 /* What the mask says of a block. */
 typedef enum { NONE, SOME, ALL } allowed;
 
@@ -161,26 +194,35 @@ static inline int64_t visible(const attention_job *w, int64_t i0, int64_t n) {
     return seen < 0 ? 0 : least(seen, w->tk);
 }
 
-/* s[n][Q]: scores of keys j0 .. +n and queries i0 .. +nq, with bias; -inf where forbidden. Returns n: nk less the last
- * keys that the causal mask hides from all these queries, or 0 if there is nothing to see. A second vector that no
- * query needs is left as it was. `extra` is room of [KEYS x Q]. */
-static inline int64_t scores(const attention_job *w, int64_t b, int64_t h, int64_t i0, int64_t nq, int64_t j0,
-                             int64_t nk, const float *keys, const float *queries, float *s, float *extra) {
+#if defined(GY_TIER_avx512bf16)
+#define GY_PACK_BIAS gy_pack_strided_f32_avx512 /* f32 is the tier below's */
+void GY_PACK_BIAS(const void *source, int64_t r0, int64_t n, int64_t p0, int64_t depth, int64_t width, float *dst);
+#else
+#define GY_PACK_BIAS GY_ISAFN(gy_pack_strided_f32)
+#endif
+
+/* Of keys j0 .. +nk, how many there are before those that the causal mask hides from all of queries i0 .. +nq; 0 if
+ * there is nothing to see. *allow: the mask in `bytes`, or NULL if it forbids nothing. */
+static inline int64_t in_sight(const attention_job *w, int64_t b, int64_t h, int64_t i0, int64_t nq, int64_t j0,
+                               int64_t nk, uint8_t bytes[KEYS * Q], const uint8_t **allow) {
     int64_t n = least(nk, visible(w, i0, nq) - j0);
-    if (n <= 0) return 0;
-    uint8_t bytes[KEYS * Q], *allow = NULL;
-    if (w->mask) {
-        allowed all = read_mask(w, b, h, i0, nq, j0, n, bytes);
-        if (all == NONE) return 0;
-        if (all == SOME) allow = bytes;
-    }
-    part_product(keys, nk, w->d, n, w->d, queries, Q, s, Q, width(nq), true);
-    if (w->bias) {
-        const int64_t *t = w->bias_stride;
-        gy_strided m = {w->bias + b * t[0] + h * t[1] + i0 * t[2] + j0 * t[3], t[2], t[3]};
-        GY_ISAFN(gy_pack_strided_f32)(&m, 0, nq, 0, n, Q, extra);
-        for (int64_t e = 0; e < n * Q; e += VL) v_store(s + e, v_add(v_load(s + e), v_load(extra + e)));
-    }
+    *allow = NULL;
+    if (n <= 0 || !w->mask) return n < 0 ? 0 : n;
+    allowed all = read_mask(w, b, h, i0, nq, j0, n, bytes);
+    if (all == SOME) *allow = bytes;
+    return all == NONE ? 0 : n;
+}
+/* s[n][Q] = s times `scale`, plus bias. `extra` is room of [KEYS x Q]. */
+static inline void add_bias(const attention_job *w, int64_t b, int64_t h, int64_t i0, int64_t nq, int64_t j0, int64_t n,
+                            float scale, float *s, float *extra) {
+    const int64_t *t = w->bias_stride;
+    gy_strided m = {w->bias + b * t[0] + h * t[1] + i0 * t[2] + j0 * t[3], t[2], t[3]};
+    GY_PACK_BIAS(&m, 0, nq, 0, n, Q, extra);
+    for (int64_t e = 0; e < n * Q; e += VL) v_store(s + e, v_fma(v_set(scale), v_load(s + e), v_load(extra + e)));
+}
+/* s[n][Q] = -inf where masks forbid. */
+static inline void forbid(const attention_job *w, int64_t i0, int64_t nq, int64_t j0, int64_t n, const uint8_t *allow,
+                          float *s) {
     if (allow)
         for (int64_t e = 0; e < n * Q; e += VL)
             v_store(s + e, v_sel(v_load_mask(allow + e), v_load(s + e), v_set(-INFINITY)));
@@ -188,7 +230,43 @@ static inline int64_t scores(const attention_job *w, int64_t b, int64_t h, int64
     if (w->attr->causal && j0 + n - 1 > i0 + shift)
         for (int64_t j = 0; j < n; j++)
             for (int64_t i = 0; i < nq && i + i0 + shift < j + j0; i++) s[j * Q + i] = -INFINITY;
+}
+
+/* s[n][Q]: scores of keys j0 .. +n and queries i0 .. +nq, with bias; -inf where forbidden. Returns n: nk less the last
+ * keys that the causal mask hides from all these queries, or 0 if there is nothing to see. A second vector that no
+ * query needs is left as it was. */
+static inline int64_t scores(const attention_job *w, int64_t b, int64_t h, int64_t i0, int64_t nq, int64_t j0,
+                             int64_t nk, const float *keys, const float *queries, float *s, float *extra) {
+    uint8_t bytes[KEYS * Q];
+    const uint8_t *allow;
+    int64_t n = in_sight(w, b, h, i0, nq, j0, nk, bytes, &allow);
+    if (!n) return 0;
+    part_product(keys, nk, w->d, n, w->d, queries, Q, s, Q, width(nq), true);
+    if (w->bias) add_bias(w, b, h, i0, nq, j0, n, 1, s, extra);
+    forbid(w, i0, nq, j0, n, allow, s);
     return n;
+}
+
+/* to[i * step + c] = factor[i] from[c * Q + i], i < n <= VL, c < d. */
+static inline void write_lanes(const float *from, vf factor, int64_t n, int64_t d, float *to, int64_t step) {
+    for (int64_t c = 0; c < d; c += VL) {
+        vf r[VL];
+        for (int64_t e = 0; e < VL; e++) r[e] = c + e < d ? v_mul(factor, v_load(from + (c + e) * Q)) : v_zero();
+        v_transpose(r);
+        for (int64_t i = 0; i < n; i++) v_storen(to + i * step + c, r[i], least(d - c, VL));
+    }
+}
+/* y [nq][dv], rows `step` apart, and lse [nq], from o^T and l, which were summed with exponents less `base`. */
+static inline void finish(const float *o, const float *base, const float *l, int64_t nq, int64_t dv, float *y,
+                          int64_t step, float *lse) {
+    for (int64_t lane = 0; lane < nq; lane += VL) {
+        int64_t lines = least(nq - lane, VL);
+        vf sum = v_load(l + lane);
+        vm blind = v_eq(sum, v_zero());
+        vf inverse = v_sel(blind, v_zero(), v_div(v_set(1), sum));
+        v_storen(lse + lane, v_sel(blind, v_set(-INFINITY), v_add(v_load(base + lane), v_log(sum))), lines);
+        write_lanes(o + lane, inverse, lines, dv, y + lane * step, step);
+    }
 }
 
 /* ---- few queries (attention_few.c) ---- */

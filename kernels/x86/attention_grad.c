@@ -8,8 +8,8 @@ static size_t backward_floats(const attention_job *w) {
                     Q * up(wide, 16) + Q * Q);
 }
 
-/* p (from scores s and lse) and dS (from dp and delta), in place. */
-static void weigh(float *s, float *dp, int64_t nk, const float *lse, const float *delta) {
+/* p (from scores s and lse) and dS (from dp and delta), in place, for products or for sums. */
+static void weigh(bool round, float *s, float *dp, int64_t nk, const float *lse, const float *delta) {
     for (int64_t lane = 0; lane < Q; lane += VL) {
         vf base = v_load(lse + lane), d = v_load(delta + lane);
         vm blind = v_eq(base, v_set(-INFINITY));
@@ -17,8 +17,9 @@ static void weigh(float *s, float *dp, int64_t nk, const float *lse, const float
             float *at = s + j * Q + lane, *dat = dp + j * Q + lane;
             vf score = v_load(at), p = v_exp(v_sub(score, base));
             p = v_sel(blind, v_zero(), v_sel(v_eq(score, v_set(-INFINITY)), v_zero(), p));
-            v_store(at, p);
-            v_store(dat, v_mul(p, v_sub(v_load(dat), d)));
+            vf ds = v_mul(p, v_sub(v_load(dat), d));
+            v_store(at, round ? v_through_bf16(p) : p);
+            v_store(dat, round ? v_through_bf16(ds) : ds);
         }
     }
 }
@@ -57,9 +58,9 @@ static void backward_tile(void *arg, int64_t t, int worker) {
         }
     for (int64_t j = 0; j < w->tk; j += KEYS) {
         int64_t nk = least(w->tk - j, KEYS);
-        pack_panels(&(gy_strided){row(&w->k, b, j, hkv), w->k.stride[1], 1}, nk, w->d, keys);
-        pack_panels(&(gy_strided){row(&w->k, b, j, hkv), 1, w->k.stride[1]}, w->d, nk, keys_t);
-        pack_panels(&(gy_strided){row(&w->v, b, j, hkv), w->v.stride[1], 1}, nk, w->dv, values);
+        line_panels(row(&w->k, b, j, hkv), w->k.stride[1], nk, w->d, keys);
+        across_panels(row(&w->k, b, j, hkv), w->k.stride[1], w->d, nk, keys_t);
+        line_panels(row(&w->v, b, j, hkv), w->v.stride[1], nk, w->dv, values);
         for (int64_t n = 0; n < nk * w->d; n++) dk[n] = 0;
         for (int64_t n = 0; n < nk * w->dv; n++) dv[n] = 0;
         for (int64_t g = 0; g < group; g++)
@@ -68,11 +69,11 @@ static void backward_tile(void *arg, int64_t t, int worker) {
                 int64_t n = scores(w, b, h, i, nq, j, nk, keys, queries + at * w->d, s, extra);
                 if (!n) continue;
                 part_product(values, nk, w->dv, n, w->dv, cts + at * w->dv, Q, dp, Q, Q, true);
-                weigh(s, dp, n, lse + at, delta + at);
+                weigh(w->rounded, s, dp, n, lse + at, delta + at);
                 part_product(keys_t, w->d, nk, w->d, n, dp, Q, dq + at * w->d, Q, Q, false);
-                pack_panels(&(gy_strided){s, Q, 1}, n, nq, flipped);
+                line_panels(s, Q, n, nq, flipped);
                 wide_product(flipped, n, nq, row(&w->ct, b, i, h), w->ct.stride[1], dv, w->dv, w->dv, edge);
-                pack_panels(&(gy_strided){dp, Q, 1}, n, nq, flipped);
+                line_panels(dp, Q, n, nq, flipped);
                 wide_product(flipped, n, nq, row(&w->q, b, i, h), w->q.stride[1], dk, w->d, w->d, edge);
             }
         for (int64_t n = 0; n < nk; n++) {
@@ -82,11 +83,9 @@ static void backward_tile(void *arg, int64_t t, int worker) {
         }
     }
     for (int64_t g = 0; g < group; g++)
-        for (int64_t i = 0; i < w->tq; i++) {
-            const float *from = dq + (g * span + i / Q * Q) * w->d + i % Q;
-            float *to = w->dq + ((b * w->tq + i) * w->h + hkv * group + g) * w->d;
-            for (int64_t c = 0; c < w->d; c++) to[c] = scale * from[c * Q];
-        }
+        for (int64_t i = 0; i < w->tq; i += VL)
+            write_lanes(dq + (g * span + i / Q * Q) * w->d + i % Q, v_set(scale), least(w->tq - i, VL), w->d,
+                        w->dq + ((b * w->tq + i) * w->h + hkv * group + g) * w->d, w->h * w->d);
 }
 
 /* ---- backward: the bias ----
@@ -118,15 +117,15 @@ static void bias_block(const bias_job *q, int64_t b, int64_t h, int64_t j, float
     int64_t d16 = up(w->d, 16), v16 = up(w->dv, 16), hkv = h / (w->h / w->hkv), nk = least(w->tk - j, KEYS);
     float *keys = room, *values = keys + KEYS * d16, *queries = values + KEYS * v16, *cts = queries + Q * d16;
     float *s = cts + Q * v16, *dp = s + KEYS * Q, *extra = dp + KEYS * Q, *lse = extra + KEYS * Q, *delta = lse + Q;
-    pack_panels(&(gy_strided){row(&w->k, b, j, hkv), w->k.stride[1], 1}, nk, w->d, keys);
-    pack_panels(&(gy_strided){row(&w->v, b, j, hkv), w->v.stride[1], 1}, nk, w->dv, values);
+    line_panels(row(&w->k, b, j, hkv), w->k.stride[1], nk, w->d, keys);
+    line_panels(row(&w->v, b, j, hkv), w->v.stride[1], nk, w->dv, values);
     for (int64_t i = 0; i < w->tq; i += Q) {
         int64_t nq = least(w->tq - i, Q);
         pack_block(w, b, h, i, nq, queries, cts, lse, delta);
         int64_t seen = scores(w, b, h, i, nq, j, nk, keys, queries, s, extra);
         if (!seen) continue;
         part_product(values, nk, w->dv, seen, w->dv, cts, Q, dp, Q, Q, true);
-        weigh(s, dp, seen, lse, delta);
+        weigh(false, s, dp, seen, lse, delta);
         float *to = (float *)q->out.data + b * q->stride[0] + h * q->stride[1] + i * q->stride[2] + j * q->stride[3];
         for (int64_t n = 0; n < seen; n++)
             for (int64_t e = 0; e < nq; e++) to[e * q->stride[2] + n * q->stride[3]] += dp[n * Q + e];

@@ -634,5 +634,8 @@ GY_INLINE vi v_to_bf16(vf a) {
     vi quiet = vi_or(vi_srl(bits, 16), vi_set(0x40));
     return v_bits(v_sel(v_ne(a, a), v_float(quiet), v_float(rounded)));
 }
+GY_INLINE vf v_through_bf16(vf a) { /* the float that is left */
+    return v_float(vi_sll(v_to_bf16(a), 16));
+}
 
 #endif

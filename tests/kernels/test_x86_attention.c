@@ -80,8 +80,79 @@ static void compare(gy_ctx *ctx, gy_op_id op, gy_isa isa, gy_kargs k, int shape_
     }
 }
 
-static void blocks_agree_with_ref_forward_and_backward(void **state) {
-    gy_ctx *ctx = *state;
+/* ---- plans of precision bf16 ---- */
+
+/* The best row of a tier that rounds factors, NULL: none that takes the operands. */
+static const gy_kernel *rounding_row(gy_op_id op, gy_isa isa, const gy_kargs *k) {
+    int64_t n;
+    const gy_kernel *rows = gy_kernel_table(&n);
+    for (int64_t i = 0; i < n; i++)
+        if (rows[i].op == op && rows[i].isa == isa && rows[i].flags & GY_K_BF16_COMPUTE &&
+            (!rows[i].supports || rows[i].supports(k)))
+            return &rows[i];
+    return NULL;
+}
+
+static double root_mean_square(const float *a, const float *b, int64_t n) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += isfinite(a[i]) ? pow((double)a[i] - (double)b[i], 2) : 0;
+    return sqrt(sum / (double)(n ? n : 1));
+}
+
+/* Row and the reference round the same factors. A weight that lies on the border between two numbers of bf16 may go
+ * either way, as its last bits in f32 say, so that no bound of f32 holds for each element: their root mean square stays
+ * below a twentieth of what rounding changes (`plain`: the reference in f32), and none is off by more than rounding can
+ * do. lse holds no rounded weight and has the bound of f32. Gives what ref made, as compare does. */
+static void compare_rounded(gy_ctx *ctx, gy_op_id op, gy_isa isa, gy_kargs k, int shape_index, gy_view *keep) {
+    k.precision = GY_BF16;
+    const gy_kernel *row = rounding_row(op, isa, &k), *ref = rounding_row(op, GY_ISA_REF, &k);
+    assert_non_null(ref);
+    gy_view got[4], want[4], again[4], plain[4], *all[4] = {got, want, again, plain};
+    for (int i = 0; i < k.n_out; i++)
+        for (int n = 0; n < 4; n++) {
+            size_t bytes = sizeof(float) * (size_t)gy_shape_count(k.out[i].shape);
+            all[n][i] = k.out[i];
+            all[n][i].data = gy_malloc(ctx, bytes);
+            assert_non_null(all[n][i].data);
+            memset(all[n][i].data, 0xff, bytes);
+        }
+    k.out = want;
+    run(ref, k, 1);
+    for (int t = 0; row && t < 2; t++) {
+        k.out = t ? again : got;
+        run(row, k, t ? 3 : 1);
+    }
+    k.out = plain;
+    k.precision = GY_F32;
+    run(x86_row(op, GY_F32, GY_ISA_REF), k, 1);
+    for (int i = 0; row && i < k.n_out; i++) {
+        int64_t n = gy_shape_count(got[i].shape);
+        const float *g = got[i].data, *w = want[i].data;
+        assert_memory_equal(g, again[i].data, (size_t)n * sizeof *g);
+        double largest = 0, change = root_mean_square(w, plain[i].data, n), error = root_mean_square(w, g, n);
+        for (int64_t e = 0; e < n; e++)
+            if (isfinite(w[e]) && fabs((double)w[e]) > largest) largest = fabs((double)w[e]);
+        bool lse = op == GY_OP_attention && i == 1;
+        double bound = (lse ? 4e-6 : 0x1p-8) * (1 + largest);
+        for (int64_t e = 0; e < n; e++)
+            if (isinf(w[e]) ? g[e] != w[e] : !(fabs((double)g[e] - (double)w[e]) <= bound))
+                fail_msg("%s shape %d output %d element %d: %.9g, expected %.9g", row->name, shape_index, i, (int)e,
+                         (double)g[e], (double)w[e]);
+        if (!(error <= 0.05 * change + 2e-7 * (1 + largest)))
+            fail_msg("%s shape %d output %d: differs from ref by %.3g, rounding by %.3g", row->name, shape_index, i,
+                     error, change);
+    }
+    for (int i = 0; i < k.n_out; i++)
+        for (int n = 0; n < 4; n++)
+            if (n != 1 || !keep)
+                gy_free(ctx, all[n][i].data);
+            else
+                keep[i] = want[i];
+}
+
+typedef void (*compare_fn)(gy_ctx *ctx, gy_op_id op, gy_isa isa, gy_kargs k, int shape_index, gy_view *keep);
+
+static void check_all(gy_ctx *ctx, compare_fn agree) {
     gy_isa tier[GY_ISA_COUNT];
     int tiers;
     x86_tiers(tier, &tiers);
@@ -109,14 +180,13 @@ static void blocks_agree_with_ref_forward_and_backward(void **state) {
         gy_view back[4] = {in[1], in[2], in[3], in[5]};
         for (int i = 0; i < tiers; i++) {
             gy_view saved[2] = {{0}};
-            compare(ctx, GY_OP_attention, tier[i],
-                    (gy_kargs){.attr = &attr, .n_in = 5, .n_out = 2, .in = in + 1, .out = out}, (int)n, saved);
+            agree(ctx, GY_OP_attention, tier[i],
+                  (gy_kargs){.attr = &attr, .n_in = 5, .n_out = 2, .in = in + 1, .out = out}, (int)n, saved);
             if (!saved[0].data) continue;
             in[6] = saved[0];
             in[7] = saved[1];
-            compare(ctx, GY_OP_attention_grad, tier[i],
-                    (gy_kargs){.attr = &attr, .n_in = 8, .n_out = s->bias ? 4 : 3, .in = in, .out = back}, (int)n,
-                    NULL);
+            agree(ctx, GY_OP_attention_grad, tier[i],
+                  (gy_kargs){.attr = &attr, .n_in = 8, .n_out = s->bias ? 4 : 3, .in = in, .out = back}, (int)n, NULL);
             gy_free(ctx, saved[0].data);
             gy_free(ctx, saved[1].data);
         }
@@ -125,7 +195,15 @@ static void blocks_agree_with_ref_forward_and_backward(void **state) {
     }
 }
 
+static void blocks_agree_with_ref_forward_and_backward(void **state) {
+    check_all(*state, compare);
+}
+static void rounded_factors_agree_with_ref_forward_and_backward(void **state) {
+    check_all(*state, compare_rounded);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(blocks_agree_with_ref_forward_and_backward)};
+    const struct CMUnitTest tests[] = {TEST(blocks_agree_with_ref_forward_and_backward),
+                                       TEST(rounded_factors_agree_with_ref_forward_and_backward)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
