@@ -60,7 +60,7 @@ TESTSRC := $(wildcard tests/*/test_*.c)
 TESTS   := $(TESTSRC:%.c=$(BUILD)/%)
 HARNESS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/harness/*.c))
 
-.PHONY: cuda-table all lib test tests demo bench claims install uninstall clean format check-format cmocka
+.PHONY: cuda-table mutants all lib test tests demo bench claims install uninstall clean format check-format cmocka
 .SECONDARY:
 all: $(BIN) $(SHLIB)
 lib: $(LIB)
@@ -140,6 +140,11 @@ claims: $(BIN)
 # What the compiler makes of each kernel, as kernels/cuda/REGISTERS.md.
 cuda-table: $(CUSRC:%.cu=build/cuda/%.fatbin)
 	@nvcc --version | sed -n 's/.*release/nvcc/p'; sh kernels/cuda/registers.sh $(CUSRC:%.cu=build/cuda/%.fatbin.log)
+
+# Every barrier, wait and bound of the kernels deleted in turn: who notices? MUTANTS=softmax: of one file; FIRST=1: one
+# of each kind and file.
+mutants: $(BUILD)/tests/cuda/test_cuda_ops $(BIN)
+	@CC="$(CC)" FLAGS="$(filter-out -std=c11 -MMD -MP,$(GYFLAGS)) -std=gnu11 $(CFLAGS)" BUILD=$(BUILD) sh tests/cuda/mutants.sh $(MUTANTS)
 
 install: all
 	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" BUILD="$(BUILD)" VERSION="$(VERSION)" sh io/cli/install.sh
