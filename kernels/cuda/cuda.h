@@ -35,6 +35,7 @@ enum {
 #ifdef __CUDACC__
 
 #define GY_DEVICE static __device__ __forceinline__
+#define GY_UNROLL _Pragma("unroll") /* the loop that follows, whose bounds are constant */
 extern __shared__ __align__(1024) unsigned char gy_shared_memory[];
 #define GY_SHARED(type) ((type *)gy_shared_memory)
 #define GY_KERNEL(name, args_t, most_threads)                                                                          \
@@ -78,6 +79,10 @@ GY_DEVICE void gy_cp_async4(void *shared, const void *global, bool valid) {
     uint32_t to = (uint32_t)__cvta_generic_to_shared(shared), bytes = valid ? 4 : 0;
     asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(global), "r"(bytes) : "memory");
 }
+GY_DEVICE void gy_cp_async8(void *shared, const void *global, bool valid) {
+    uint32_t to = (uint32_t)__cvta_generic_to_shared(shared), bytes = valid ? 8 : 0;
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(to), "l"(global), "r"(bytes) : "memory");
+}
 GY_DEVICE void gy_cp_async_commit(void) {
     asm volatile("cp.async.commit_group;" ::: "memory");
 }
@@ -93,6 +98,7 @@ GY_DEVICE void gy_cp_async_commit(void) {
 #include <string.h>
 
 #define GY_DEVICE static inline
+#define GY_UNROLL
 typedef struct gy_cuda_kernel {
     const char *name;
     void (*emulate)(const void *args);

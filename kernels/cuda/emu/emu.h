@@ -108,6 +108,9 @@ void gy_cp_async_wait(int pending);
 static inline void gy_cp_async16(void *shared, const void *global, bool valid) {
     gy_emu_copy_async(shared, global, 16, valid);
 }
+static inline void gy_cp_async8(void *shared, const void *global, bool valid) {
+    gy_emu_copy_async(shared, global, 8, valid);
+}
 static inline void gy_cp_async4(void *shared, const void *global, bool valid) {
     gy_emu_copy_async(shared, global, 4, valid);
 }
