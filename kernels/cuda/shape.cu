@@ -25,12 +25,13 @@ GY_DEVICE void move_element(const move_args *a, int64_t i) {
     const void *x = a->x;
     int64_t from;
     if (a->holes) {
-        int64_t rest = i / a->inner, at = rest % a->axis - a->before, j = at / a->step;
+        int64_t rest = gy_quotient(i, a->inner), outer = gy_quotient(rest, a->axis);
+        int64_t at = rest - outer * a->axis - a->before, j = at / a->step;
         if (at < 0 || j >= a->len || j * a->step != at) {
             gy_copy_element(a->y, i, &a->value, 0, a->bytes);
             return;
         }
-        from = gy_walk_at(&a->x_at, rest / a->axis * a->inner + i % a->inner) + j * a->hop;
+        from = gy_walk_at(&a->x_at, outer * a->inner + (i - rest * a->inner)) + j * a->hop;
     } else {
         from = gy_walk_at(&a->x_at, i);
     }
@@ -88,7 +89,8 @@ GY_KERNEL(concat, concat_args, THREADS) {
     int64_t i = (int64_t)blockIdx.x * (EACH * blockDim.x) + threadIdx.x;
     for (int e = 0; e < EACH; e++, i += blockDim.x) {
         if (i >= a->part[p].n) return;
-        int64_t outer = i / a->part[p].run, to = outer * a->pitch + a->part[p].start + (i - outer * a->part[p].run);
+        int64_t outer = gy_quotient(i, a->part[p].run),
+                to = outer * a->pitch + a->part[p].start + (i - outer * a->part[p].run);
         gy_copy_element(a->y, to, a->part[p].x, gy_walk_at(&a->part[p].x_at, i), a->bytes);
     }
 }

@@ -10,14 +10,15 @@ typedef struct gy_walk {
     int64_t rank, dim[GY_MAX_RANK], stride[GY_MAX_RANK];
 } gy_walk;
 
+/* i / n for i >= 0, n > 0; divisions of 64 bits are slow, and rarely needed. */
+GY_DEVICE int64_t gy_quotient(int64_t i, int64_t n) {
+    return (i | n) >> 32 ? i / n : (int64_t)((uint32_t)i / (uint32_t)n);
+}
+
 GY_DEVICE int64_t gy_walk_at(const gy_walk *w, int64_t i) {
     int64_t offset = 0;
     for (int d = (int)w->rank - 1; d > 0; d--) {
-        int64_t n = w->dim[d], q;
-        if ((i | n) >> 32) /* divisions of 64 bits are slow */
-            q = i / n;
-        else
-            q = (int64_t)((uint32_t)i / (uint32_t)n);
+        int64_t n = w->dim[d], q = gy_quotient(i, n);
         offset += (i - q * n) * w->stride[d];
         i = q;
     }
