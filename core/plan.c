@@ -1,4 +1,5 @@
 /* Compiling and running. The passes are in passes.c, the lowering in lower.c, the memory layout in offsets.c. */
+#include "guard.h"
 #include "plan_internal.h"
 
 #include <inttypes.h>
@@ -27,6 +28,7 @@ void gy_plan_free(gy_plan *p) {
         d->free_host(d, p->input_block);
         d->free_host(d, p->output_block);
     } else {
+        if (p->arena_block) gy_unguard(p->arena_block, (size_t)p->arena_bytes);
         gy_free(ctx, p->arena_block);
         gy_free(ctx, p->input_block);
     }
@@ -315,13 +317,26 @@ static gy_status run_on_device(gy_plan *p) {
     return gy_device_wait(d);
 }
 
+/* For a checker of memory the arena is no block but its buffers: a step may touch its own alone (guard.h). */
+static void guard_buffer(const gy_plan *p, int32_t buffer, bool open) {
+    const gy_buffer *b = buffer >= 0 ? &p->buffer[buffer] : NULL;
+    if (b && b->kind == GY_BUF_ARENA) (open ? gy_unguard : gy_guard)(p->arena_block + b->offset, (size_t)b->bytes);
+}
+static void guard_step(const gy_plan *p, const gy_step *s, bool open) {
+    for (int32_t i = 0; i < s->n_in; i++) guard_buffer(p, s->in[i].buffer, open);
+    for (int32_t i = 0; i < s->n_out; i++) guard_buffer(p, s->out[i].buffer, open);
+    guard_buffer(p, s->scratch, open);
+}
+
 gy_status gy_plan_run(gy_plan *p) {
     if (p->args.dry) return gy_fail(p->ctx, GY_ERR_USAGE, "a dry plan cannot run");
     pack_changed(p);
     for (int64_t i = 0; i < p->g->n_assign; i++) gy_state_touch(p->g->assign[i].state);
     if (p->device) return run_on_device(p);
+    gy_guard(p->arena_block, (size_t)p->arena_bytes);
     for (int32_t i = 0; i < p->n_steps; i++) {
         gy_step *s = &p->step[i];
+        guard_step(p, s, true);
         double t0 = p->profile ? now() : 0;
         (s->kernel->span ? gy_elementwise_run : s->kernel->fn)(&s->k);
         if (p->profile) s->seconds += now() - t0;
@@ -329,7 +344,9 @@ gy_status gy_plan_run(gy_plan *p) {
             gy_status st = check_finite(p, s);
             if (st != GY_OK) return st;
         }
+        guard_step(p, s, false);
     }
+    for (int64_t i = 0; i < p->n_output; i++) guard_buffer(p, p->output[i].place.buffer, true);
     return GY_OK;
 }
 

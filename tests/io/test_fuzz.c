@@ -14,6 +14,7 @@
 #include "io/formats/safetensors.h"
 #include "io/formats/table.h"
 #include "io/formats/tokenizer.h"
+#include "io/run.h"
 
 #include <ctype.h>
 
@@ -501,6 +502,36 @@ static gy_status read_tokenizer(gy_ctx *ctx, const char *path) {
     return s;
 }
 
+/* ---- a run's folder ---- */
+
+static buf description(gy_ctx *ctx, int k) {
+    gy_job j;
+    gy_run_folder *run;
+    char *argv[] = {"gyrus", "train", NULL};
+    assert_ok(ctx, gy_job_init(&j, ctx, gy_model_find(k ? "titans" : "haxby"), NULL, NULL, 0));
+    assert_ok(ctx, gy_run_open(ctx, folder, false, &run));
+    assert_ok(ctx, gy_run_describe(run, &j, argv));
+    gy_run_close(run);
+    gy_job_free(&j);
+    return taken("run.json");
+}
+static gy_status read_description(gy_ctx *ctx, const char *path) {
+    gy_job j;
+    gy_status s = gy_run_job(ctx, path, &j);
+    if (s == GY_OK) gy_job_free(&j);
+    return s;
+}
+static buf metrics(gy_ctx *ctx, int k) {
+    (void)ctx, (void)k;
+    return of_text("step,loss,lr\n1,0.5,1e-3\n2,0.25,\n");
+}
+static gy_status read_metrics(gy_ctx *ctx, const char *path) {
+    gy_run_curve c;
+    gy_status s = gy_run_read_log(ctx, path, &c);
+    if (s == GY_OK) gy_run_curve_free(ctx, &c);
+    return s;
+}
+
 /* ---- all of them ---- */
 
 #define BV_WORDS                                                                                                       \
@@ -542,6 +573,8 @@ static const subject subjects[] = {
       "NFC"}},
     {"r.tiktoken", NULL, 1, ranks, NULL, read_tokenizer, {"IQ==", "="}},
     {"vocab.json", "", 1, vocab, NULL, read_tokenizer, {"a", "ab", "<|endoftext|>", "</w>"}},
+    {"run.json", "", 2, description, NULL, read_description, {"haxby", "titans", "bf16", "options", "null", "seed"}},
+    {"metrics.csv", "", 1, metrics, NULL, read_metrics, {"step", "loss", "nan", ","}},
     {"merges.txt", "", 1, merge_list, NULL, read_tokenizer, {"a", "abc", "b"}},
 };
 
@@ -560,15 +593,17 @@ static void damaged_images_are_read_or_refused(void **state) {
 static void damaged_text_is_read_or_refused(void **state) {
     damaged(state, 17, 20);
 }
-static void damaged_vocabularies_are_read_or_refused(void **state) {
+static void damaged_vocabularies_and_runs_are_read_or_refused(void **state) {
     damaged(state, 20, sizeof subjects / sizeof *subjects);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(damaged_arrays_are_read_or_refused),       TEST(damaged_recordings_are_read_or_refused),
-        TEST(damaged_images_are_read_or_refused),       TEST(damaged_text_is_read_or_refused),
-        TEST(damaged_vocabularies_are_read_or_refused),
+        TEST(damaged_arrays_are_read_or_refused),
+        TEST(damaged_recordings_are_read_or_refused),
+        TEST(damaged_images_are_read_or_refused),
+        TEST(damaged_text_is_read_or_refused),
+        TEST(damaged_vocabularies_and_runs_are_read_or_refused),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
