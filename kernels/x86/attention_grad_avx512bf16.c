@@ -117,8 +117,8 @@ static void meet(const attention_job *w, const room *r, int64_t b, int64_t h, in
     panel_product(SET, r->values, nk, pairs(w->dv), n, pairs(w->dv), r->cts + at * pairs(w->dv), Q, r->dp, Q, Q);
     weigh(r, exponent_factor(w), n, r->lse + at, r->delta + at);
     panel_product(ADD, r->keys_t, w->d, pairs(nk), w->d, pairs(n), r->ds_keys, Q, r->dq + at * w->d, Q, Q);
-    panel_product(ROWS, r->p, n, Q / 2, n, pairs(nq), r->ct_rows + at / 2 * v16, v16, r->dv, v16, v16);
-    panel_product(ROWS, r->ds, n, Q / 2, n, pairs(nq), r->query_rows + at / 2 * d16, d16, r->dk, d16, d16);
+    panel_product(ROWS, r->p, n, Q / 2, n, pairs(nq), r->ct_rows + at / 2 * v16, v16, r->dv, v16, w->dv);
+    panel_product(ROWS, r->ds, n, Q / 2, n, pairs(nq), r->query_rows + at / 2 * d16, d16, r->dk, d16, w->d);
 }
 
 static void backward_tile(void *arg, int64_t t, int worker) {
