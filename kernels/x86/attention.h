@@ -274,6 +274,34 @@ static inline void finish(const float *o, const float *base, const float *l, int
     }
 }
 
+/* ---- backward ---- */
+
+/* Queries, in blocks of Q, of which a worker keeps what the gradients need: all that share a key head; one block, used
+ * up before the next, where there is but one block of keys. */
+static inline int64_t kept_queries(const attention_job *w) {
+    return w->tk <= KEYS ? Q : w->h / w->hkv * up(w->tq, Q);
+}
+/* Where query i of the g'th head of a group is kept. */
+static inline int64_t kept_at(const attention_job *w, int64_t g, int64_t i) {
+    return w->tk <= KEYS ? 0 : g * up(w->tq, Q) + i;
+}
+/* <ct, y> of n features. */
+static inline float ct_times_y(const attention_job *w, const float *ct, const float *y, int64_t n) {
+    vf sum = v_zero();
+    for (int64_t c = 0; c < n; c += VL) {
+        int64_t lanes = least(n - c, VL);
+        __builtin_prefetch(y + Q * w->h * n + c); /* the next block's: short lines far apart */
+        sum = v_fma(as_factor(w, v_loadn(ct + c, lanes)), v_loadn(y + c, lanes), sum);
+    }
+    return v_sum(sum);
+}
+/* dq [nq][d] of queries i .. of head h, from dq^T. */
+static inline void write_dq(const attention_job *w, int64_t b, int64_t h, int64_t i, const float *from) {
+    for (int64_t e = 0; e < least(w->tq - i, Q); e += VL)
+        write_lanes(from + e, v_set((float)w->attr->scale), least(w->tq - i - e, VL), w->d,
+                    w->dq + ((b * w->tq + i + e) * w->h + h) * w->d, w->h * w->d);
+}
+
 /* ---- few queries (attention_few.c) ---- */
 
 enum { FEW = 8 }; /* at most */
