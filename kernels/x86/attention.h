@@ -104,9 +104,10 @@ static inline void across_panels(const float *src, int64_t stride, int64_t lines
  * that were packed only the first `need` and `deep` enter; c is written to the end of a panel. */
 static inline void part_product(const float *a, int64_t lines, int64_t depth, int64_t need, int64_t deep,
                                 const float *b, int64_t ldb, float *c, int64_t ldc, int64_t n, bool first) {
+    int vectors = n > VL ? 1 : n > VL / 2 ? 0 : 2; /* two, one, half a vector */
     for (int64_t panel = 0, r = 0; r < need; panel++) {
         int64_t end = panel_end(lines, panel);
-        GY_ISAFN(gy_ukr_table_f32)[end - r - 1][n > VL](deep, a + r * depth, b, ldb, c + r * ldc, ldc, n, first);
+        GY_ISAFN(gy_ukr_table_f32)[end - r - 1][vectors](deep, a + r * depth, b, ldb, c + r * ldc, ldc, n, first);
         r = end;
     }
 }
@@ -118,15 +119,14 @@ static inline void product(const float *a, int64_t lines, int64_t depth, const f
  * [depth x Q]. */
 static inline void wide_product(const float *a, int64_t lines, int64_t depth, const float *b, int64_t ldb, float *c,
                                 int64_t ldc, int64_t n, float *edge) {
-    for (int64_t j = 0; j < n; j += Q) {
-        int64_t w = least(n - j, Q);
-        if (w == Q || w == VL) {
+    for (int64_t j = 0, w; j < n; j += w) {
+        w = n - j >= Q ? Q : least(n - j, VL);
+        if (w >= VL) {
             product(a, lines, depth, b + j, ldb, c + j, ldc, w, false);
             continue;
         }
-        for (int64_t p = 0; p < depth; p++)
-            for (int64_t e = 0; e < Q; e++) edge[p * Q + e] = e < w ? b[p * ldb + j + e] : 0;
-        product(a, lines, depth, edge, Q, c + j, ldc, w, false);
+        for (int64_t p = 0; p < depth; p++) v_store(edge + p * VL, v_loadn(b + p * ldb + j, w));
+        product(a, lines, depth, edge, VL, c + j, ldc, w, false);
     }
 }
 
@@ -134,6 +134,8 @@ static inline void wide_product(const float *a, int64_t lines, int64_t depth, co
 static inline void pack_queries(const gy_view *v, int64_t b, int64_t h, int64_t i0, int64_t n, int64_t width,
                                 float scale, float *dst) {
     gy_strided m = {row(v, b, i0, h), v->stride[1], 1};
+    for (int64_t i = 0; i < n; i++) /* the next block's: short lines far apart, none is fetched unasked */
+        for (int64_t c = 0; c < width; c += 16) __builtin_prefetch((const float *)m.data + (i + Q) * m.line + c);
     GY_ISAFN(gy_pack_strided_f32)(&m, 0, n, 0, width, Q, dst);
     for (int64_t i = 0; scale != 1 && i < width * Q; i += VL) v_store(dst + i, v_mul(v_set(scale), v_load(dst + i)));
 }
@@ -253,7 +255,10 @@ static inline void write_lanes(const float *from, vf factor, int64_t n, int64_t 
         vf r[VL];
         for (int64_t e = 0; e < VL; e++) r[e] = c + e < d ? v_mul(factor, v_load(from + (c + e) * Q)) : v_zero();
         v_transpose(r);
-        for (int64_t i = 0; i < n; i++) v_storen(to + i * step + c, r[i], least(d - c, VL));
+        for (int64_t i = 0; i < n; i++) {
+            __builtin_prefetch(to + (i + Q) * step + c, 1); /* short lines far apart: none is fetched unasked */
+            v_storen(to + i * step + c, r[i], least(d - c, VL));
+        }
     }
 }
 /* y [nq][dv], rows `step` apart, and lse [nq], from o^T and l, which were summed with exponents less `base`. */
@@ -267,6 +272,34 @@ static inline void finish(const float *o, const float *base, const float *l, int
         v_storen(lse + lane, v_sel(blind, v_set(-INFINITY), v_add(v_load(base + lane), v_log(sum))), lines);
         write_lanes(o + lane, inverse, lines, dv, y + lane * step, step);
     }
+}
+
+/* ---- backward ---- */
+
+/* Queries, in blocks of Q, of which a worker keeps what the gradients need: all that share a key head; one block, used
+ * up before the next, where there is but one block of keys. */
+static inline int64_t kept_queries(const attention_job *w) {
+    return w->tk <= KEYS ? Q : w->h / w->hkv * up(w->tq, Q);
+}
+/* Where query i of the g'th head of a group is kept. */
+static inline int64_t kept_at(const attention_job *w, int64_t g, int64_t i) {
+    return w->tk <= KEYS ? 0 : g * up(w->tq, Q) + i;
+}
+/* <ct, y> of n features. */
+static inline float ct_times_y(const attention_job *w, const float *ct, const float *y, int64_t n) {
+    vf sum = v_zero();
+    for (int64_t c = 0; c < n; c += VL) {
+        int64_t lanes = least(n - c, VL);
+        __builtin_prefetch(y + Q * w->h * n + c); /* the next block's: short lines far apart */
+        sum = v_fma(as_factor(w, v_loadn(ct + c, lanes)), v_loadn(y + c, lanes), sum);
+    }
+    return v_sum(sum);
+}
+/* dq [nq][d] of queries i .. of head h, from dq^T. */
+static inline void write_dq(const attention_job *w, int64_t b, int64_t h, int64_t i, const float *from) {
+    for (int64_t e = 0; e < least(w->tq - i, Q); e += VL)
+        write_lanes(from + e, v_set((float)w->attr->scale), least(w->tq - i - e, VL), w->d,
+                    w->dq + ((b * w->tq + i + e) * w->h + h) * w->d, w->h * w->d);
 }
 
 /* ---- few queries (attention_few.c) ---- */

@@ -3,7 +3,7 @@
 #include "attention.h"
 
 static size_t backward_floats(const attention_job *w) {
-    int64_t group = w->h / w->hkv, q = group * up(w->tq, Q), wide = w->d > w->dv ? w->d : w->dv;
+    int64_t q = kept_queries(w), wide = w->d > w->dv ? w->d : w->dv;
     return (size_t)(q * (2 * w->d + w->dv + 2) + KEYS * (3 * up(w->d, 16) + 2 * up(w->dv, 16) + 4 * Q) +
                     Q * up(wide, 16) + Q * Q);
 }
@@ -25,38 +25,29 @@ static void weigh(bool round, float *s, float *dp, int64_t nk, const float *lse,
 }
 
 /* What a block of queries brings: q times the scale and ct as B operands, lse, and delta = <ct, y>. */
-static void pack_block(const attention_job *w, int64_t b, int64_t h, int64_t i, int64_t nq, float *queries, float *cts,
-                       float *lse, float *delta) {
+static void pack_block(const attention_job *w, int64_t b, int64_t h, int64_t i, float *queries, float *cts, float *lse,
+                       float *delta) {
+    int64_t nq = least(w->tq - i, Q);
     pack_queries(&w->q, b, h, i, nq, w->d, (float)w->attr->scale, queries);
     pack_queries(&w->ct, b, h, i, nq, w->dv, 1, cts);
+    const float *y = w->y_in + ((b * w->tq + i) * w->h + h) * w->dv;
     for (int64_t e = 0; e < Q; e++) {
         lse[e] = e < nq ? w->lse_in[(b * w->h + h) * w->tq + i + e] : -INFINITY;
-        double sum = 0;
-        const float *y = w->y_in + ((b * w->tq + i + e) * w->h + h) * w->dv;
-        for (int64_t c = 0; e < nq && c < w->dv; c++) sum += (double)(y[c] * cts[c * Q + e]);
-        delta[e] = (float)sum;
+        delta[e] = e < nq ? ct_times_y(w, row(&w->ct, b, i + e, h), y + e * w->h * w->dv, w->dv) : 0;
     }
 }
 
 static void backward_tile(void *arg, int64_t t, int worker) {
     const attention_job *w = arg;
-    int64_t b = t / w->hkv, hkv = t % w->hkv, group = w->h / w->hkv, span = up(w->tq, Q), d16 = up(w->d, 16),
+    int64_t b = t / w->hkv, hkv = t % w->hkv, group = w->h / w->hkv, kept = kept_queries(w), d16 = up(w->d, 16),
             v16 = up(w->dv, 16);
-    float *queries = (float *)(void *)(w->scratch + (size_t)worker * w->room), *cts = queries + group * span * w->d;
-    float *dq = cts + group * span * w->dv, *lse = dq + group * span * w->d, *delta = lse + group * span;
-    float *keys = delta + group * span, *keys_t = keys + KEYS * d16, *values = keys_t + KEYS * d16,
-          *dk = values + KEYS * v16;
+    float *queries = (float *)(void *)(w->scratch + (size_t)worker * w->room), *cts = queries + kept * w->d;
+    float *dq = cts + kept * w->dv, *lse = dq + kept * w->d, *delta = lse + kept;
+    float *keys = delta + kept, *keys_t = keys + KEYS * d16, *values = keys_t + KEYS * d16, *dk = values + KEYS * v16;
     float *dv = dk + KEYS * d16, *s = dv + KEYS * v16, *dp = s + KEYS * Q, *flipped = dp + KEYS * Q,
           *extra = flipped + KEYS * Q, *edge = extra + KEYS * Q;
     float scale = (float)w->attr->scale;
-    for (int64_t n = 0; n < group * span * w->d; n++) dq[n] = 0;
-    for (int64_t g = 0; g < group; g++)
-        for (int64_t i = 0; i < w->tq; i += Q) {
-            int64_t at = g * span + i;
-            pack_block(w, b, hkv * group + g, i, least(w->tq - i, Q), queries + at * w->d, cts + at * w->dv, lse + at,
-                       delta + at);
-        }
-    for (int64_t j = 0; j < w->tk; j += KEYS) {
+    for (int64_t j = 0; j == 0 || j < w->tk; j += KEYS) { /* once without keys too: dq is 0 */
         int64_t nk = least(w->tk - j, KEYS);
         line_panels(row(&w->k, b, j, hkv), w->k.stride[1], nk, w->d, keys);
         across_panels(row(&w->k, b, j, hkv), w->k.stride[1], w->d, nk, keys_t);
@@ -65,16 +56,23 @@ static void backward_tile(void *arg, int64_t t, int worker) {
         for (int64_t n = 0; n < nk * w->dv; n++) dv[n] = 0;
         for (int64_t g = 0; g < group; g++)
             for (int64_t i = 0; i < w->tq; i += Q) {
-                int64_t h = hkv * group + g, nq = least(w->tq - i, Q), at = g * span + i;
+                int64_t h = hkv * group + g, nq = least(w->tq - i, Q), at = kept_at(w, g, i);
+                float *dq_at = dq + at * w->d;
+                if (j == 0) {
+                    pack_block(w, b, h, i, queries + at * w->d, cts + at * w->dv, lse + at, delta + at);
+                    memset(dq_at, 0, (size_t)(w->d * Q) * sizeof *dq_at);
+                }
                 int64_t n = scores(w, b, h, i, nq, j, nk, keys, queries + at * w->d, s, extra);
-                if (!n) continue;
-                part_product(values, nk, w->dv, n, w->dv, cts + at * w->dv, Q, dp, Q, Q, true);
-                weigh(w->rounded, s, dp, n, lse + at, delta + at);
-                part_product(keys_t, w->d, nk, w->d, n, dp, Q, dq + at * w->d, Q, Q, false);
-                line_panels(s, Q, n, nq, flipped);
-                wide_product(flipped, n, nq, row(&w->ct, b, i, h), w->ct.stride[1], dv, w->dv, w->dv, edge);
-                line_panels(dp, Q, n, nq, flipped);
-                wide_product(flipped, n, nq, row(&w->q, b, i, h), w->q.stride[1], dk, w->d, w->d, edge);
+                if (n) {
+                    part_product(values, nk, w->dv, n, w->dv, cts + at * w->dv, Q, dp, Q, Q, true);
+                    weigh(w->rounded, s, dp, n, lse + at, delta + at);
+                    part_product(keys_t, w->d, nk, w->d, n, dp, Q, dq_at, Q, Q, false);
+                    line_panels(s, Q, n, nq, flipped);
+                    wide_product(flipped, n, nq, row(&w->ct, b, i, h), w->ct.stride[1], dv, w->dv, w->dv, edge);
+                    line_panels(dp, Q, n, nq, flipped);
+                    wide_product(flipped, n, nq, row(&w->q, b, i, h), w->q.stride[1], dk, w->d, w->d, edge);
+                }
+                if (j + KEYS >= w->tk) write_dq(w, b, h, i, dq_at);
             }
         for (int64_t n = 0; n < nk; n++) {
             int64_t to = (b * w->tk + j + n) * w->hkv + hkv;
@@ -82,10 +80,6 @@ static void backward_tile(void *arg, int64_t t, int worker) {
             for (int64_t c = 0; c < w->dv; c++) w->dv_out[to * w->dv + c] = dv[n * w->dv + c];
         }
     }
-    for (int64_t g = 0; g < group; g++)
-        for (int64_t i = 0; i < w->tq; i += VL)
-            write_lanes(dq + (g * span + i / Q * Q) * w->d + i % Q, v_set(scale), least(w->tq - i, VL), w->d,
-                        w->dq + ((b * w->tq + i) * w->h + hkv * group + g) * w->d, w->h * w->d);
 }
 
 /* ---- backward: the bias ----
@@ -121,7 +115,7 @@ static void bias_block(const bias_job *q, int64_t b, int64_t h, int64_t j, float
     line_panels(row(&w->v, b, j, hkv), w->v.stride[1], nk, w->dv, values);
     for (int64_t i = 0; i < w->tq; i += Q) {
         int64_t nq = least(w->tq - i, Q);
-        pack_block(w, b, h, i, nq, queries, cts, lse, delta);
+        pack_block(w, b, h, i, queries, cts, lse, delta);
         int64_t seen = scores(w, b, h, i, nq, j, nk, keys, queries, s, extra);
         if (!seen) continue;
         part_product(values, nk, w->dv, seen, w->dv, cts, Q, dp, Q, Q, true);

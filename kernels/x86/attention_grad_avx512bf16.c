@@ -21,7 +21,7 @@ typedef struct {
 } room;
 
 static size_t room_words(const attention_job *w, room *r, char *base) {
-    int64_t span = w->h / w->hkv * up(w->tq, Q), d16 = up(w->d, VL), v16 = up(w->dv, VL);
+    int64_t span = kept_queries(w), d16 = up(w->d, VL), v16 = up(w->dv, VL);
     struct {
         void *to;
         int64_t words;
@@ -51,16 +51,6 @@ static size_t room_words(const attention_job *w, room *r, char *base) {
     return at;
 }
 
-/* <ct rounded, y>. */
-static float ct_times_y(const float *ct, const float *y, int64_t n) {
-    vf sum = v_zero();
-    for (int64_t c = 0; c < n; c += VL) {
-        int64_t lanes = least(n - c, VL);
-        sum = v_fma(v_through_bf16(v_loadn(ct + c, lanes)), v_loadn(y + c, lanes), sum);
-    }
-    return v_sum(sum);
-}
-
 static void pack_block(const attention_job *w, const room *r, int64_t b, int64_t h, int64_t i, int64_t at) {
     int64_t nq = least(w->tq - i, Q), d16 = up(w->d, VL), v16 = up(w->dv, VL);
     const float *q = row(&w->q, b, i, h), *ct = row(&w->ct, b, i, h),
@@ -73,9 +63,10 @@ static void pack_block(const attention_job *w, const room *r, int64_t b, int64_t
     pack_across(ct, w->ct.stride[1], w->dv, nq, v16, ct_rows);
     memset(query_rows + pairs(nq) * d16, 0, (size_t)((Q / 2 - pairs(nq)) * d16) * sizeof *query_rows);
     memset(ct_rows + pairs(nq) * v16, 0, (size_t)((Q / 2 - pairs(nq)) * v16) * sizeof *ct_rows);
+    memset(r->dq + at * w->d, 0, (size_t)(w->d * Q) * sizeof *r->dq);
     for (int64_t e = 0; e < Q; e++) {
         r->lse[at + e] = e < nq ? 1.44269504f * lse[e] : -INFINITY;
-        r->delta[at + e] = e < nq ? ct_times_y(ct + e * w->ct.stride[1], y + e * w->h * w->dv, w->dv) : 0;
+        r->delta[at + e] = e < nq ? ct_times_y(w, ct + e * w->ct.stride[1], y + e * w->h * w->dv, w->dv) : 0;
     }
 }
 
@@ -117,21 +108,18 @@ static void meet(const attention_job *w, const room *r, int64_t b, int64_t h, in
     panel_product(SET, r->values, nk, pairs(w->dv), n, pairs(w->dv), r->cts + at * pairs(w->dv), Q, r->dp, Q, Q);
     weigh(r, exponent_factor(w), n, r->lse + at, r->delta + at);
     panel_product(ADD, r->keys_t, w->d, pairs(nk), w->d, pairs(n), r->ds_keys, Q, r->dq + at * w->d, Q, Q);
-    panel_product(ROWS, r->p, n, Q / 2, n, pairs(nq), r->ct_rows + at / 2 * v16, v16, r->dv, v16, v16);
-    panel_product(ROWS, r->ds, n, Q / 2, n, pairs(nq), r->query_rows + at / 2 * d16, d16, r->dk, d16, d16);
+    panel_product(ROWS, r->p, n, Q / 2, n, pairs(nq), r->ct_rows + at / 2 * v16, v16, r->dv, v16, w->dv);
+    panel_product(ROWS, r->ds, n, Q / 2, n, pairs(nq), r->query_rows + at / 2 * d16, d16, r->dk, d16, w->d);
 }
 
 static void backward_tile(void *arg, int64_t t, int worker) {
     const attention_job *w = arg;
-    int64_t b = t / w->hkv, hkv = t % w->hkv, group = w->h / w->hkv, span = up(w->tq, Q);
+    int64_t b = t / w->hkv, hkv = t % w->hkv, group = w->h / w->hkv;
     int64_t d16 = up(w->d, VL), v16 = up(w->dv, VL);
     float scale = (float)w->attr->scale;
     room r;
     room_words(w, &r, w->scratch + (size_t)worker * w->room);
-    memset(r.dq, 0, (size_t)(group * span * w->d) * sizeof(float));
-    for (int64_t g = 0; g < group; g++)
-        for (int64_t i = 0; i < w->tq; i += Q) pack_block(w, &r, b, hkv * group + g, i, g * span + i);
-    for (int64_t j = 0; j < w->tk; j += KEYS) {
+    for (int64_t j = 0; j == 0 || j < w->tk; j += KEYS) { /* once without keys too: dq is 0 */
         int64_t nk = least(w->tk - j, KEYS);
         pair_line_panels(row(&w->k, b, j, hkv), w->k.stride[1], nk, w->d, r.keys);
         pair_across_panels(row(&w->k, b, j, hkv), w->k.stride[1], w->d, nk, r.keys_t);
@@ -139,17 +127,18 @@ static void backward_tile(void *arg, int64_t t, int worker) {
         memset(r.dk, 0, (size_t)(nk * d16) * sizeof(float));
         memset(r.dv, 0, (size_t)(nk * v16) * sizeof(float));
         for (int64_t g = 0; g < group; g++)
-            for (int64_t i = 0; i < w->tq; i += Q) meet(w, &r, b, hkv * group + g, i, g * span + i, j, nk);
+            for (int64_t i = 0; i < w->tq; i += Q) {
+                int64_t h = hkv * group + g, at = kept_at(w, g, i);
+                if (j == 0) pack_block(w, &r, b, h, i, at);
+                meet(w, &r, b, h, i, at, j, nk);
+                if (j + KEYS >= w->tk) write_dq(w, b, h, i, r.dq + at * w->d);
+            }
         for (int64_t n = 0; n < nk; n++) {
             int64_t to = (b * w->tk + j + n) * w->hkv + hkv;
             for (int64_t c = 0; c < w->d; c++) w->dk[to * w->d + c] = scale * r.dk[n * d16 + c];
             for (int64_t c = 0; c < w->dv; c++) w->dv_out[to * w->dv + c] = r.dv[n * v16 + c];
         }
     }
-    for (int64_t g = 0; g < group; g++)
-        for (int64_t i = 0; i < w->tq; i += VL)
-            write_lanes(r.dq + (g * span + i / Q * Q) * w->d + i % Q, v_set(scale), least(w->tq - i, VL), w->d,
-                        w->dq + ((b * w->tq + i) * w->h + hkv * group + g) * w->d, w->h * w->d);
 }
 
 /* ---- the operator ---- */

@@ -18,6 +18,8 @@ static inline void pack_lines(const float *src, int64_t stride, int64_t n, int64
             int64_t low = least(d - c, VL), high = least(d - c - low, VL), count = least(pairs(d - c), VL);
             for (int64_t i = 0; i < VL; i++) { /* behind the last line: it again, and zeros when it is stored */
                 const float *x = src + least(r + i, n - 1) * stride + c;
+                __builtin_prefetch(x + Q * stride); /* short lines far apart: none is fetched unasked */
+                __builtin_prefetch(x + Q * stride + VL);
                 b[i] = v_float((vi)_mm512_cvtne2ps_pbh(v_loadn(x + VL, high), v_loadn(x, low)));
             }
             v_transpose(b);
@@ -66,6 +68,21 @@ GY_INLINE void pair_tile(const int mr, const int nv, const bool first, int64_t d
     for (int i = 0; i < mr; i++, c += ldc)
         for (int v = 0; v < nv; v++) v_store(c + v * VL, first ? acc[i][v] : v_add(v_load(c + v * VL), acc[i][v]));
 }
+/* The same of at most half a vector of columns, which is written whole. */
+GY_INLINE void half_tile(const int mr, int64_t depth, const uint32_t *a, int64_t line, const uint32_t *b, int64_t ldb,
+                         float *c, int64_t ldc) {
+    __m256 acc[GY_MR];
+#pragma GCC unroll 16
+    for (int i = 0; i < mr; i++) acc[i] = _mm256_setzero_ps();
+    for (int64_t p = 0; p < depth; p++, a++, b += ldb) {
+        __m256bh x = (__m256bh)_mm256_loadu_si256((const __m256i *)(const void *)b);
+#pragma GCC unroll 16
+        for (int i = 0; i < mr; i++)
+            acc[i] = _mm256_dpbf16_ps(acc[i], (__m256bh)_mm256_set1_epi32((int32_t)a[i * line]), x);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < mr; i++, c += ldc) _mm256_storeu_ps(c, _mm256_add_ps(_mm256_loadu_ps(c), acc[i]));
+}
 typedef void (*pair_tile_fn)(int64_t depth, const uint32_t *a, const uint32_t *b, int64_t ldb, float *c, int64_t ldc);
 #define PAIR_ARGS int64_t depth, const uint32_t *a, const uint32_t *b, int64_t ldb, float *c, int64_t ldc
 /* set, add: a is a panel, mr lines wide. rows: a has its lines Q / 2 pairs apart, as they lie; adds. */
@@ -81,7 +98,10 @@ typedef void (*pair_tile_fn)(int64_t depth, const uint32_t *a, const uint32_t *b
     }
 #define PAIR_TILES(mr)                                                                                                 \
     PAIR_TILE(mr, 1)                                                                                                   \
-    PAIR_TILE(mr, 2)
+    PAIR_TILE(mr, 2)                                                                                                   \
+    static void rows_##mr##xhalf(PAIR_ARGS) {                                                                          \
+        half_tile(mr, depth, a, Q / 2, b, ldb, c, ldc);                                                                \
+    }
 PAIR_TILES(1)
 PAIR_TILES(2)
 PAIR_TILES(3)
@@ -98,20 +118,28 @@ PAIR_TILES(13)
 PAIR_TILES(14)
 typedef enum { SET, ADD, ROWS } pair_kind;
 #define PAIR_ROW(mr)                                                                                                   \
-    { {set_##mr##x1, set_##mr##x2}, {add_##mr##x1, add_##mr##x2}, {rows_##mr##x1, rows_##mr##x2}, }
-static const pair_tile_fn pair_tiles[GY_MR][3][2] = {
+    {                                                                                                                  \
+        {set_##mr##x1, set_##mr##x2, set_##mr##x1}, {add_##mr##x1, add_##mr##x2, add_##mr##x1},                        \
+            {rows_##mr##x1, rows_##mr##x2, rows_##mr##xhalf},                                                          \
+    }
+static const pair_tile_fn pair_tiles[GY_MR][3][3] = {
     PAIR_ROW(1), PAIR_ROW(2), PAIR_ROW(3),  PAIR_ROW(4),  PAIR_ROW(5),  PAIR_ROW(6),  PAIR_ROW(7),
     PAIR_ROW(8), PAIR_ROW(9), PAIR_ROW(10), PAIR_ROW(11), PAIR_ROW(12), PAIR_ROW(13), PAIR_ROW(14),
 };
 
 /* c [lines x columns] = or += panels a of `packed` pairs a line, times rows of b; the first `need` lines and `deep`
- * pairs enter (c is written to the end of a panel), and whole vectors of columns. */
+ * pairs enter (c is written to the end of a panel). Of b and c whole vectors are read and written, where `rows` ends
+ * with at most half a vector of columns half of one. */
 static inline void panel_product(pair_kind kind, const uint32_t *a, int64_t lines, int64_t packed, int64_t need,
                                  int64_t deep, const uint32_t *b, int64_t ldb, float *c, int64_t ldc, int64_t columns) {
     for (int64_t panel = 0, r = 0, end; r < need; panel++, r = end) {
         end = panel_end(lines, panel);
-        for (int64_t j = 0; j < columns; j += Q)
-            pair_tiles[end - r - 1][kind][columns - j > VL](deep, a + r * packed, b + j, ldb, c + r * ldc + j, ldc);
+        for (int64_t j = 0, w; j < columns; j += w) {
+            int64_t rest = columns - j;
+            w = rest > VL + VL / 2 ? Q : VL;
+            int vectors = w == Q ? 1 : rest > VL / 2 ? 0 : 2; /* two, one, half a vector */
+            pair_tiles[end - r - 1][kind][vectors](deep, a + r * packed, b + j, ldb, c + r * ldc + j, ldc);
+        }
     }
 }
 
