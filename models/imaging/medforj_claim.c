@@ -31,11 +31,12 @@ static gy_status denoise(void *user, const gy_denoise_at *at, const double *x, d
     return GY_OK;
 }
 
-enum { CHUNK = 16 };
+/* Volumes drawn side by side: small ones many, whole heads one. */
+enum { CHUNK = 16, SMALL = 1 << 16 };
 
 gy_status gy_medforj_draw(gy_job *j, int64_t n, uint64_t seed, float *out) {
     const config *c = j->cfg;
-    int64_t each = gy_medforj_voxels(c), rows = n < CHUNK ? n : CHUNK;
+    int64_t each = gy_medforj_voxels(c), most = each > SMALL ? 1 : CHUNK, rows = n < most ? n : most;
     gy_job view = *j;
     gy_compiled run = {0};
     gy_noise noise;
@@ -118,7 +119,8 @@ enum { HELD_OUT = 512 };
 gy_status gy_medforj_evaluate(gy_job *j, gy_metrics *out) {
     const config *c = j->cfg;
     lab *d = j->data;
-    int64_t each = gy_medforj_voxels(c), n = each > 1 << 16 ? 8 : HELD_OUT;
+    int64_t each = gy_medforj_voxels(c), n = each > SMALL ? 8 : HELD_OUT;
+    if (c->samples == 0) return GY_OK;
     float *v = gy_calloc(j->ctx, (size_t)c->samples, (size_t)each * sizeof *v);
     gy_status s = v ? sizes_new(j->ctx, n, &d->held_out) : GY_ERR_NOMEM;
     if (s == GY_OK) s = sizes_new(j->ctx, c->samples, &d->made);
@@ -183,6 +185,7 @@ gy_status gy_medforj_claim(gy_job *j, gy_claim *out) {
     static const char *const names[] = {"flow", "velocity", "untrained"};
     const config *c = j->cfg;
     double error[3][TISSUES], ks[3][TISSUES];
+    if (c->samples == 0) return gy_fail(j->ctx, GY_ERR_USAGE, "medforj: samples=0: the claim needs volumes drawn");
     for (int i = 0; i < 3; i++) {
         gy_status s = trained(j, targets[i], i < 2 ? c->steps : 0, error[i], ks[i]);
         if (s != GY_OK) return s;
@@ -229,6 +232,7 @@ gy_status gy_medforj_artefacts(gy_job *j, const char *dir) {
     const config *c = j->cfg;
     int64_t n = gy_medforj_voxels(c);
     gy_tensor t;
+    if (c->samples == 0) return GY_OK;
     gy_status s = gy_tensor_new(j->ctx, &t, GY_I16, GY_S(c->depth, c->height, c->width));
     if (s != GY_OK) return s;
     float *v = gy_calloc(j->ctx, (size_t)n, sizeof *v), lo = 0, hi = 0;
@@ -345,13 +349,13 @@ static gy_status show_volumes(gy_job *j, gy_report *report) {
 }
 
 gy_status gy_medforj_panels(gy_job *j, void *report) {
-    const lab *d = j->data;
+    static const char none[] = "no volumes were drawn: the option samples is 0, or the run was not evaluated";
+    bool drawn = ((const lab *)j->data)->made.n > 0;
     gy_report_plan(report, "slices", "held-out and made volumes");
     gy_report_plan(report, "volumes", "whether the made volumes vary as real ones do");
     gy_report_section(report, "Volumes from noise");
-    gy_status s = show_slices(j, report);
-    if (s == GY_OK)
-        s = d->made.n ? show_volumes(j, report) : gy_report_explain(report, "volumes", "this run was not evaluated");
+    gy_status s = drawn ? show_slices(j, report) : gy_report_explain(report, "slices", none);
+    if (s == GY_OK) s = drawn ? show_volumes(j, report) : gy_report_explain(report, "volumes", none);
     gy_report_term(report, "flow",
                    "the network predicts noise minus picture; both follow from it and the noisy volume");
     return s;
