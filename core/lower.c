@@ -2,6 +2,7 @@
  * cannot take strided are copied, and outputs take over the memory of inputs that die. */
 #include "plan_internal.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 gy_place gy_contiguous_place(int32_t buffer, gy_dtype dtype, gy_shape shape) {
@@ -411,8 +412,9 @@ static bool may_overwrite(const gy_plan *p, const gy_step *s, int out, int in) {
     return true;
 }
 
-static void redirect(gy_plan *p, int32_t from, int32_t to) {
-    for (int32_t s = 0; s < p->n_steps; s++) {
+/* Steps from `first` to the buffer's end use another buffer in its place. */
+static void redirect(gy_plan *p, int32_t first, int32_t from, int32_t to) {
+    for (int32_t s = first; s < p->n_steps && s <= p->buffer[from].last; s++) {
         gy_step *st = &p->step[s];
         for (int i = 0; i < st->n_in; i++)
             if (st->in[i].buffer == from) st->in[i].buffer = to;
@@ -421,50 +423,91 @@ static void redirect(gy_plan *p, int32_t from, int32_t to) {
     }
 }
 
+/* Where a state is read: one buffer for each scope that reads it, all on the state's own memory. */
+typedef struct reading {
+    const gy_state *state;
+    int32_t buffer;
+} reading;
+
+static int by_state(const void *a, const void *b) {
+    const reading *x = a, *y = b;
+    uintptr_t u = (uintptr_t)x->state, v = (uintptr_t)y->state;
+    return u != v ? (u > v) - (u < v) : (x->buffer > y->buffer) - (x->buffer < y->buffer);
+}
+
+/* All readings, by state; NULL: no memory. */
+static reading *readings(const gy_plan *p, int64_t *n) {
+    reading *r = gy_calloc(p->ctx, (size_t)p->n_buffers + 1, sizeof *r);
+    *n = 0;
+    for (int32_t k = 0; r && k < p->n_buffers; k++)
+        if (p->buffer[k].kind == GY_BUF_STATE) r[(*n)++] = (reading){p->buffer[k].state, k};
+    if (r) qsort(r, (size_t)*n, sizeof *r, by_state);
+    return r;
+}
+
+/* Whether step s may write a state's new value, v, over the old one: nobody reads the old value later, and s itself at
+ * most where it writes. The buffer to write through goes to *to; -1: the state is not read at all. */
+static bool may_replace(const gy_plan *p, const reading *r, int64_t n, const gy_state *state, int32_t s, int32_t v,
+                        int32_t *to) {
+    int64_t lo = 0, hi = n;
+    int here = 0; /* buffers that s reads */
+    while (lo < hi) {
+        int64_t mid = (lo + hi) / 2;
+        if ((uintptr_t)r[mid].state < (uintptr_t)state)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    *to = -1;
+    for (; lo < n && r[lo].state == state; lo++) {
+        const gy_buffer *b = &p->buffer[r[lo].buffer];
+        if (b->last > s) return false;
+        if (b->last == s && here++) return false;
+        if (b->last == s || !here) *to = r[lo].buffer;
+    }
+    if (!here) return true;
+    const gy_step *st = &p->step[s];
+    for (int o = 0; o < st->n_out; o++)
+        for (int k = 0; k < st->n_in; k++)
+            if (st->out[o].buffer == v && st->in[k].buffer == *to && may_overwrite(p, st, o, k)) return true;
+    return false;
+}
+
 /* state := value. Written in place by the step that makes the value when nobody reads the old value later; else
  * copied after everything else. */
 static gy_status lower_assignments(lowering *l) {
     gy_plan *p = l->p;
     gy_graph *g = p->g;
-    int64_t n = p->args.no_assign ? 0 : g->n_assign;
+    int64_t n = p->args.no_assign ? 0 : g->n_assign, n_read = 0;
     gy_place *late = gy_arena_alloc(&p->mem, sizeof *late * (size_t)(n ? n : 1));
-    int32_t *owner = gy_calloc(p->ctx, (size_t)p->n_buffers + 1, sizeof *owner);
-    gy_status st = late && owner ? GY_OK : GY_ERR_NOMEM;
+    int32_t *wanted = gy_calloc(p->ctx, (size_t)p->n_buffers + 1, sizeof *wanted); /* by outputs and assignments */
+    reading *read = readings(p, &n_read);
+    gy_status st = late && wanted && read ? GY_OK : GY_ERR_NOMEM;
+    for (int64_t i = 0; st == GY_OK && i < g->n_output + n; i++) {
+        gy_t t = i < g->n_output ? g->output[i].value : g->assign[i - g->n_output].value;
+        int32_t b = l->place[t.id][t.out].buffer;
+        if (b >= 0) wanted[b]++;
+    }
     for (int64_t i = 0; st == GY_OK && i < n; i++) {
         gy_t t = g->assign[i].value;
         gy_place v = l->place[t.id][t.out];
         late[i] = v;
         gy_buffer *b = &p->buffer[v.buffer];
         if (p->args.off & GY_PASS_INPLACE || b->kind != GY_BUF_ARENA || !whole_buffer(p, &v)) continue;
-        for (int64_t j = 0; j < g->n_output; j++) /* an output keeps its own memory */
-            if (l->place[g->output[j].value.id][g->output[j].value.out].buffer == v.buffer) goto keep;
-        for (int64_t j = 0; j < n; j++) /* two states, one value: one of them is a copy */
-            if (j != i && l->place[g->assign[j].value.id][g->assign[j].value.out].buffer == v.buffer) goto keep;
-        int32_t s = writer_of(p, v.buffer), state = -1;
-        for (int32_t k = 0; k < p->n_buffers; k++)
-            if (p->buffer[k].kind == GY_BUF_STATE && p->buffer[k].state == g->assign[i].state) state = k;
-        if (s < 0) continue;
-        if (state >= 0) {
-            if (p->buffer[state].last > s) continue;
-            if (p->buffer[state].last == s) {
-                bool ok = false;
-                for (int o = 0; o < p->step[s].n_out && !ok; o++)
-                    for (int k = 0; k < p->step[s].n_in && !ok; k++)
-                        ok = p->step[s].out[o].buffer == v.buffer && p->step[s].in[k].buffer == state &&
-                             may_overwrite(p, &p->step[s], o, k);
-                if (!ok) continue;
-            }
-            redirect(p, v.buffer, state);
-            p->buffer[state].last = INT32_MAX; /* written: no second writer */
-            p->buffer[v.buffer].bytes = 0;
-            p->buffer[v.buffer].first = INT32_MAX;
-            p->buffer[v.buffer].last = -1;
+        if (wanted[v.buffer] > 1) continue; /* an output keeps its memory; of two states with one value one is a copy */
+        int32_t s = writer_of(p, v.buffer), to;
+        if (s < 0 || !may_replace(p, read, n_read, g->assign[i].state, s, v.buffer, &to)) continue;
+        if (to >= 0) {
+            redirect(p, s, v.buffer, to);
+            p->buffer[to].last = INT32_MAX; /* written: no second writer */
+            b->bytes = 0;
+            b->first = INT32_MAX;
+            b->last = -1;
         } else {
             b->kind = GY_BUF_STATE;
             b->state = g->assign[i].state;
         }
         late[i].buffer = -1;
-    keep:;
     }
     /* a value that is itself a state's storage is saved before any state changes */
     for (int64_t i = 0; st == GY_OK && i < n; i++)
@@ -478,7 +521,8 @@ static gy_status lower_assignments(lowering *l) {
         st =
             b < 0 ? GY_ERR_NOMEM : add_copy(l, late[i], gy_contiguous_place(b, state->value.dtype, state->value.shape));
     }
-    gy_free(p->ctx, owner);
+    gy_free(p->ctx, wanted);
+    gy_free(p->ctx, read);
     return st;
 }
 

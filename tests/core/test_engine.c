@@ -544,8 +544,32 @@ static void a_weight_that_the_plan_assigns_is_not_packed(void **state) {
     gy_store_free(store);
 }
 
+/* Two scopes read one state by two nodes; the first one's new value must not be there before the second has read. */
+static void a_state_read_in_two_scopes_is_not_overwritten_early(void **state) {
+    gy_ctx *ctx = *state;
+    gy_store *store = gy_store_new(ctx);
+    gy_graph *g = gy_graph_new(ctx);
+    gy_state *w = gy_state_get(store, "w", GY_PARAM, GY_F32, GY_S(8), (gy_init){GY_INIT_ONES}, 1);
+    gy_scope_push(g, "first");
+    gy_t old = gy_read(g, w);
+    gy_scope_pop(g);
+    gy_scope_push(g, "second");
+    gy_t half = gy_scale(gy_read(g, w), 0.5);
+    gy_assign(w, half);
+    gy_scope_pop(g);
+    gy_output(gy_mul(gy_mean(half, GY_ALL), old), "y"); /* 0.5 * 1 */
+    gy_plan *p = gy_compile(g, (gy_plan_args){0});
+    assert_ok(ctx, gy_plan_run(p));
+    assert_close(*(float *)gy_plan_output(p, "y").data, 0.5, 1e-7);
+    assert_close(*(float *)w->value.data, 0.5, 1e-7);
+    gy_plan_free(p);
+    gy_graph_free(g);
+    gy_store_free(store);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        TEST(a_state_read_in_two_scopes_is_not_overwritten_early),
         TEST(a_step_lowers_the_loss),
         TEST(folding_in_place_and_offsets_change_no_bit),
         TEST(fusion_changes_the_last_bits_only),
