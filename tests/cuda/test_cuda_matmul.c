@@ -135,6 +135,7 @@ static void check_one(const problem *p, gy_dtype type, gy_dtype precision) {
 static void check(const problem *p) {
     check_one(p, GY_F32, GY_F32);
     check_one(p, GY_F64, GY_F32);
+    check_one(p, GY_F32, GY_BF16);
 }
 
 static void operands_lie_any_way(void **state) {
@@ -153,6 +154,7 @@ static void many_tiles_are_large(void **state) {
     check(&(problem){.batch = 97, .m = 70, .n = 68, .k = 20, .one_b = true, .act = GY_ACT_GELU, .bias = true});
     check(&(problem){.batch = 3, .m = 260, .n = 390, .k = 33, .a = TRANSPOSED, .b = GAPS, .residual = true});
     check_one(&(problem){.batch = 1, .m = 1200, .n = 1300, .k = 10, .b = TRANSPOSED, .alpha = 0.5}, GY_F32, GY_F32);
+    check_one(&(problem){.batch = 1, .m = 1200, .n = 1300, .k = 40, .b = TRANSPOSED, .alpha = 0.5}, GY_F32, GY_BF16);
 }
 static void deep_products_are_split(void **state) {
     (void)state;
