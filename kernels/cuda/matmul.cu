@@ -18,6 +18,7 @@ enum { DEPTH = 8, STAGES = 4 };
 #define CP_ASYNC gy_cp_async4
 #define FMA      fmaf
 #include "act.h"
+#include "matmul_out.h"
 #include "matmul_tile.h"
 #undef T
 #undef TNAME
@@ -32,6 +33,7 @@ enum { DEPTH = 8, STAGES = 4 };
 #define CP_ASYNC gy_cp_async8
 #define FMA      fma
 #include "act.h"
+#include "matmul_out.h"
 #include "matmul_tile.h"
 #undef T
 #undef TNAME
@@ -126,20 +128,14 @@ matmul_args matmul_problem(const gy_kargs *k) {
     return p;
 }
 
-/* Tiles of 128 x 128 (f64: 64 x 64) from this many on: about as many as a GPU has processors. */
+/* Tiles from this many on occupy a GPU: about as many as it has processors. */
 enum { MANY = 96, SPLIT_DEPTH = 256, MOST_PARTS = 64 };
 
-typedef struct {
-    int64_t tiles;
-    int parts;
-    bool large;
-} cut;
-static cut cut_of(const matmul_args *p, bool f64) {
-    int64_t side = f64 ? 64 : 128;
-    cut c = {gy_blocks(p->m, side) * gy_blocks(p->n, side) * p->batch, 1, true};
-    if (c.tiles < MANY || p->m <= side / 2 || p->n <= side / 2) {
-        c.large = false;
-        c.tiles = gy_blocks(p->m, 32) * gy_blocks(p->n, 32) * p->batch;
+matmul_cut matmul_cut_of(const matmul_args *p, int large, int small) {
+    matmul_cut c = {gy_blocks(p->m, large) * gy_blocks(p->n, large) * p->batch, 1, large};
+    if (c.tiles < MANY || p->m <= large / 2 || p->n <= large / 2) {
+        c.side = small;
+        c.tiles = gy_blocks(p->m, small) * gy_blocks(p->n, small) * p->batch;
     }
     if (c.tiles && c.tiles < MANY && p->k >= 2 * SPLIT_DEPTH) {
         int64_t parts = gy_blocks(2 * MANY, c.tiles), most = p->k / SPLIT_DEPTH;
@@ -148,35 +144,47 @@ static cut cut_of(const matmul_args *p, bool f64) {
     }
     return c;
 }
+size_t matmul_cut_scratch(const matmul_args *p, matmul_cut c, size_t size) {
+    return c.parts > 1 ? (size_t)(c.parts * p->batch * p->m * p->n) * size : 0;
+}
+matmul_args matmul_part(matmul_args p, matmul_cut c, void *scratch, int depth) {
+    if (c.parts == 1) return p;
+    p.y = scratch;
+    p.y_batch = p.m * p.n;
+    p.y_row = p.n;
+    p.y_col = 1;
+    p.y_split = p.batch * p.m * p.n;
+    p.k_split = gy_blocks(gy_blocks(p.k, c.parts), depth) * depth;
+    p.bias = p.residual = NULL;
+    p.act = 0;
+    p.alpha = 1;
+    return p;
+}
+void matmul_finish(const gy_kargs *k, const matmul_args *p, int parts) {
+    finish_args finish = {*p, k->scratch, parts};
+    gy_cuda_launch(k, k->out[0].dtype == GY_F64 ? &matmul_finish_f64 : &matmul_finish_f32,
+                   (gy_grid){gy_blocks(p->batch * p->m * p->n, 256), 1, 1}, 256, 0, &finish, sizeof finish);
+}
+
+static matmul_cut cut_of(const gy_kargs *k, const matmul_args *p) {
+    return matmul_cut_of(p, k->in[0].dtype == GY_F64 ? 64 : 128, 32);
+}
 
 size_t cuda_matmul_scratch(const gy_kargs *k, int threads) {
     matmul_args p = matmul_problem(k);
-    bool f64 = k->in[0].dtype == GY_F64;
-    cut c = cut_of(&p, f64);
     (void)threads;
-    return c.parts > 1 ? (size_t)(c.parts * p.batch * p.m * p.n) * (f64 ? 8 : 4) : 0;
+    return matmul_cut_scratch(&p, cut_of(k, &p), gy_dtype_size(k->in[0].dtype));
 }
 
 void cuda_matmul(const gy_kargs *k) {
-    matmul_args p = matmul_problem(k), whole = p;
-    bool f64 = k->in[0].dtype == GY_F64;
-    cut c = cut_of(&p, f64);
-    if (c.parts > 1) { /* plain sums to scratch */
-        p.y = k->scratch;
-        p.y_split = p.batch * p.m * p.n;
-        p.k_split = gy_blocks(gy_blocks(p.k, c.parts), DEPTH) * DEPTH;
-        p.bias = p.residual = NULL;
-        p.act = 0;
-        p.alpha = 1;
-    }
+    matmul_args whole = matmul_problem(k);
+    matmul_cut c = cut_of(k, &whole);
+    matmul_args p = matmul_part(whole, c, k->scratch, DEPTH);
+    bool f64 = k->in[0].dtype == GY_F64, large = c.side > 32;
     const gy_cuda_kernel *f =
-        f64 ? c.large ? &matmul_f64_large : &matmul_f64_small : (c.large ? &matmul_f32_large : &matmul_f32_small);
-    int side = c.large ? f64 ? 64 : 128 : 32, lines = 2 * side + (f64 ? 4 : 8);
-    gy_cuda_launch(k, f, (gy_grid){c.tiles, c.parts, 1}, c.large ? 256 : 64,
-                   (size_t)(STAGES * DEPTH * lines) * (f64 ? 8 : 4), &p, sizeof p);
-    if (c.parts == 1) return;
-    finish_args finish = {whole, k->scratch, c.parts};
-    gy_cuda_launch(k, f64 ? &matmul_finish_f64 : &matmul_finish_f32,
-                   (gy_grid){gy_blocks(p.batch * p.m * p.n, 256), 1, 1}, 256, 0, &finish, sizeof finish);
+        f64 ? (large ? &matmul_f64_large : &matmul_f64_small) : (large ? &matmul_f32_large : &matmul_f32_small);
+    gy_cuda_launch(k, f, (gy_grid){c.tiles, c.parts, 1}, large ? 256 : 64,
+                   (size_t)(STAGES * DEPTH * (2 * c.side + (f64 ? 4 : 8))) * (f64 ? 8 : 4), &p, sizeof p);
+    if (c.parts > 1) matmul_finish(k, &whole, c.parts);
 }
 #endif

@@ -54,7 +54,19 @@ GY_DEVICE matmul_place matmul_tile(const matmul_args *a, int64_t block, int rows
 #ifdef GY_HOST
 /* The operator's operands as a problem without splits. */
 matmul_args matmul_problem(const gy_kargs *k);
-/* Exchanges the roles of rows and columns: y^T = b^T a^T. */
-matmul_args matmul_transposed(matmul_args a);
+
+/* How a product is cut: square tiles, and the depth in parts whose sums are then added. By shapes alone. */
+typedef struct {
+    int64_t tiles;
+    int parts, side;
+} matmul_cut;
+/* In tiles of side `large` where there are many, else `small`. */
+matmul_cut matmul_cut_of(const matmul_args *p, int large, int small);
+size_t matmul_cut_scratch(const matmul_args *p, matmul_cut c, size_t element);
+/* The problem of a kernel that computes the parts, in multiples of `depth`: plain sums to scratch if there are several.
+ */
+matmul_args matmul_part(matmul_args p, matmul_cut c, void *scratch, int depth);
+/* Adds the parts in k->scratch and finishes problem p. */
+void matmul_finish(const gy_kargs *k, const matmul_args *p, int parts);
 #endif
 #endif

@@ -87,6 +87,23 @@ void gy_emu_syncwarp(int line) {
     park(GY_EMU_SYNCWARP, line);
 }
 
+void gy_emu_together(gy_emu_operation operation, void *operands, int line) {
+    gy_emu_self->operation = operation;
+    gy_emu_self->operands = operands;
+    park(GY_EMU_TOGETHER, line);
+}
+
+void gy_emu_group(gy_emu_operation operation, int line) {
+    gy_emu_self->operation = operation;
+    park(GY_EMU_GROUP, line);
+}
+
+void gy_emu_mbarrier_wait(uint64_t *barrier, int parity, int line) {
+    gy_emu_self->barrier = barrier;
+    gy_emu_self->parity = parity;
+    if (!gy_emu_mbarrier_done(gy_emu_self)) park(GY_EMU_MBARRIER, line);
+}
+
 void gy_emu_fault(const char *fmt, ...) {
     worker *w = at_work;
     va_list ap;
@@ -155,7 +172,9 @@ static void resume(worker *w, gy_emu_thread *t) {
 }
 
 static const char *wait_text(gy_emu_wait w) {
-    static const char *const text[] = {"runs", "__syncthreads", "a shuffle", "a ballot", "__syncwarp", "its end"};
+    static const char *const text[] = {
+        "runs",     "__syncthreads", "an operation of its warpgroup", "an mbarrier", "a shuffle",
+        "a ballot", "__syncwarp",    "an operation of its warp",      "its end"};
     return text[w];
 }
 
@@ -168,6 +187,11 @@ static _Noreturn void diverged(const char *what, const gy_emu_thread *a, const g
 /* All lanes are here: their operation happens. */
 static void operate(gy_emu_thread *lane) {
     uint64_t out[WARP];
+    gy_emu_operation together = lane[0].wait == GY_EMU_TOGETHER ? lane[0].operation : NULL;
+    if (together) { /* its faults are lane 0's */
+        gy_emu_self = lane;
+        together(lane);
+    }
     uint32_t votes = 0;
     for (int i = 0; i < WARP; i++) {
         votes |= (uint32_t)(lane[i].value & 1) << i;
@@ -220,23 +244,59 @@ static bool run_warp(worker *w, const emulator *e, gy_emu_thread *lane) {
     }
 }
 
+/* Operations of warpgroups that are complete. True if there was any. */
+static bool run_groups(worker *w) {
+    bool any = false;
+    for (int g = 0; g + GY_EMU_WARPGROUP <= w->launch->threads; g += GY_EMU_WARPGROUP) {
+        gy_emu_thread *t = &w->thread[g];
+        int n = 0;
+        for (int i = 0; i < GY_EMU_WARPGROUP; i++) n += t[i].wait == GY_EMU_GROUP;
+        if (n < GY_EMU_WARPGROUP) continue;
+        for (int i = 1; i < GY_EMU_WARPGROUP; i++)
+            if (t[i].line != t->line || t[i].operation != t->operation) diverged("the warpgroup", t, &t[i]);
+        gy_emu_self = t;
+        t->operation(t);
+        for (int i = 0; i < GY_EMU_WARPGROUP; i++) t[i].wait = GY_EMU_READY;
+        any = true;
+    }
+    return any;
+}
+
+/* Threads whose phase of a barrier object has ended may go on. */
+static void wake(gy_emu_thread *lane) {
+    for (int i = 0; i < WARP; i++)
+        if (lane[i].wait == GY_EMU_MBARRIER) {
+            gy_emu_self = &lane[i];
+            if (gy_emu_mbarrier_done(&lane[i])) lane[i].wait = GY_EMU_READY;
+        }
+}
+
 static void run_threads(worker *w, const emulator *e) {
     int threads = w->launch->threads, warps = threads / WARP;
     for (;;) {
         bool ran = false;
         for (int i = 0; i < visits(e, warps); i++) {
             int warp = ordered(w, e, i, warps);
-            if (warp < warps) ran = run_warp(w, e, &w->thread[warp * WARP]) || ran;
+            if (warp >= warps) continue;
+            wake(&w->thread[warp * WARP]);
+            ran = run_warp(w, e, &w->thread[warp * WARP]) || ran;
         }
-        const gy_emu_thread *waits = NULL, *done = NULL;
+        const gy_emu_thread *waits = NULL, *done = NULL, *elsewhere = NULL;
         for (int i = 0; i < threads; i++) {
             const gy_emu_thread *t = &w->thread[i];
             if (t->wait == GY_EMU_DONE) {
                 done = t;
+            } else if (t->wait != GY_EMU_BARRIER) {
+                elsewhere = t;
             } else {
                 if (waits && waits->line != t->line) diverged("the barrier", waits, t);
                 waits = t;
             }
+        }
+        if (elsewhere) {
+            if (run_groups(w) || ran) continue;
+            gy_emu_self = &w->thread[elsewhere->index.x];
+            gy_emu_fault("waits for ever at %s (line %d)", wait_text(elsewhere->wait), elsewhere->line);
         }
         if (!waits) return;
         if (done) diverged("the barrier", waits, done);
@@ -253,7 +313,9 @@ static bool run_block(worker *w, emulator *e, const gy_launch *l, gy_emu_index a
                               {(unsigned)l->threads, 1, 1},
                               w->shared + SHARED_ROOM - shared,
                               l->shared,
-                              l->kernel};
+                              l->kernel,
+                              {{NULL, NULL, NULL, 0, 0}},
+                              0};
     memset(w->block.shared, 0xff, shared);
     for (int i = 0; i < l->threads; i++) {
         gy_emu_thread *t = &w->thread[i];
@@ -261,7 +323,7 @@ static bool run_block(worker *w, emulator *e, const gy_launch *l, gy_emu_index a
         t->block = &w->block;
         t->wait = GY_EMU_READY;
         t->begun = false;
-        t->n_copies = t->group = 0;
+        t->n_copies = t->group = t->n_products = t->products_group = 0;
     }
     at_work = w;
     bool ok = sigsetjmp(w->fault, 1) == 0;

@@ -14,26 +14,45 @@ typedef struct gy_emu_index {
     unsigned x, y, z;
 } gy_emu_index;
 
+enum {
+    GY_EMU_COPIES = 64,   /* asynchronous copies of a thread that may be under way */
+    GY_EMU_TILES = 64,    /* of a block's tiles */
+    GY_EMU_PRODUCTS = 16, /* asynchronous products of a warpgroup */
+    GY_EMU_WARPGROUP = 128
+};
+
 typedef struct gy_emu_block {
     gy_emu_index index, grid, threads;
     unsigned char *shared;
     size_t shared_bytes;
     const char *kernel;
+    struct { /* copies of tiles under way; done when somebody waits on their barrier object */
+        const void *map;
+        void *to;
+        uint64_t *barrier;
+        int column, row;
+    } tile[GY_EMU_TILES];
+    int n_tiles;
 } gy_emu_block;
 
 /* What a thread waits for. */
 typedef enum gy_emu_wait {
     GY_EMU_READY = 0,
-    GY_EMU_BARRIER, /* all threads of the block */
-    GY_EMU_SHUFFLE, /* from here on: all lanes of the warp */
+    GY_EMU_BARRIER,  /* all threads of the block */
+    GY_EMU_GROUP,    /* the 128 threads of its warpgroup */
+    GY_EMU_MBARRIER, /* a phase of a barrier object in shared memory */
+    GY_EMU_SHUFFLE,  /* from here on: all lanes of the warp */
     GY_EMU_BALLOT,
     GY_EMU_SYNCWARP,
+    GY_EMU_TOGETHER, /* an operation of mma.c */
     GY_EMU_DONE
 } gy_emu_wait;
 
-enum { GY_EMU_COPIES = 64 }; /* asynchronous copies of a thread that may be under way */
+typedef struct gy_emu_thread gy_emu_thread;
+/* What the lanes of a warp (or the threads of a warpgroup) do together once all have come; they lie in an array. */
+typedef void (*gy_emu_operation)(gy_emu_thread *lane);
 
-typedef struct gy_emu_thread {
+struct gy_emu_thread {
     gy_emu_index index;
     gy_emu_block *block;
     gy_emu_wait wait;
@@ -48,7 +67,17 @@ typedef struct gy_emu_thread {
         int bytes, group;
     } copy[GY_EMU_COPIES];
     int n_copies, group;
-} gy_emu_thread;
+    gy_emu_operation operation;
+    void *operands; /* of the operation; the thread's own */
+    uint64_t *barrier;
+    int parity;
+    struct {
+        float *d;
+        uint64_t a, b;
+        int accumulate, group;
+    } product[GY_EMU_PRODUCTS];
+    int n_products, products_group, products_pending;
+};
 
 /* The thread that runs now. Per OS thread, and NULL outside kernels. */
 extern _Thread_local gy_emu_thread *gy_emu_self;
@@ -66,6 +95,13 @@ extern _Thread_local gy_emu_thread *gy_emu_self;
 #define gy_shfl_i64(v, lane) ((int64_t)gy_emu_shuffle((uint64_t)(v), lane, __LINE__))
 #define gy_ballot(v)         gy_emu_ballot(v, __LINE__)
 #define gy_syncwarp()        gy_emu_syncwarp(__LINE__)
+
+/* The calling thread waits; `operation` happens when its warp (its warpgroup) is complete. */
+void gy_emu_together(gy_emu_operation operation, void *operands, int line);
+void gy_emu_group(gy_emu_operation operation, int line);
+void gy_emu_mbarrier_wait(uint64_t *barrier, int parity, int line);
+/* Carries out what is under way towards t's barrier object; has the phase that t waits for ended? (mma.c) */
+bool gy_emu_mbarrier_done(gy_emu_thread *t);
 
 void gy_emu_barrier(int line);
 uint64_t gy_emu_shuffle(uint64_t v, int lane, int line);
