@@ -8,7 +8,7 @@
  *
  * Bytes: 4 a source element, 4 an output element. Measured on one thread of Zen 4, AVX-512, rows of 256 features:
  * scatter_add of 16384 rows into 4096 17 GB/s, sparse product with 16 entries a row 28 GB/s of rows read,
- * transposed 25. */
+ * transposed 25; largest of segments, 20000 rows of 64 into 400, 23. */
 #include "../index.h"
 #include "lines.h"
 #include "rows.h"

@@ -122,6 +122,7 @@ static void rows_added_by_index_equal_the_reference(void **state) {
 
 /* Values and places, with ties, NaN and segments that are empty. */
 static void segment_maxima_equal_the_reference(void **state) {
+    (void)state;
     static const int64_t features[] = {1, 8, 16, 17, 64, 81, 130};
     enum { EDGES = 60, NODES = 14, MOST = EDGES * 130 };
     gy_isa tier[GY_ISA_COUNT];
