@@ -3,13 +3,20 @@
  * Axes that are laid out alike in all operands are merged, so that equal-shaped contiguous operands are one
  * long axis. The innermost axis becomes spans of at most SPAN elements; pieces of about GRAIN elements go to
  * the pool. Kernels written for speed take steps 0 and 1 only: other steps are gathered into a small buffer
- * first. */
+ * first. Rows shorter than SHORT are taken several at once: an operand that does not go on from row to row, as a row
+ * or a column that is broadcast, is laid out in a buffer for as many rows as fit, once if they are all the same. */
 #include "kernel.h"
 #include "../core/plan_internal.h" /* the chain's program */
 
 #include <string.h>
 
-enum { SPAN = 1024, GRAIN = 16384, MAX_IN = GY_CHAIN_INPUTS, PAST = 32 << 20 /* bytes that caches will not keep */ };
+enum {
+    SPAN = 1024,
+    SHORT = 256,
+    GRAIN = 16384,
+    MAX_IN = GY_CHAIN_INPUTS,
+    PAST = 32 << 20 /* bytes that caches will not keep */
+};
 
 typedef struct {
     const gy_kargs *k;
@@ -18,6 +25,7 @@ typedef struct {
     int64_t rows_a_tile;   /* several short rows, or */
     int64_t tiles_a_row;   /* a piece of one long row */
     bool past;             /* the result is larger than the caches and none of the inputs */
+    bool gathers;          /* an input's elements are more than a step of 1 apart */
     const gy_chain *chain; /* NULL: one operator, k->span */
 } job;
 
@@ -63,6 +71,10 @@ static void prepare(job *j, const gy_kargs *k) {
         bytes += (size_t)gy_shape_count(k->in[i].shape) * gy_dtype_size(k->in[i].dtype);
     }
     j->past = bytes > PAST && !in_place;
+    for (int i = 0; i < k->n_in; i++) {
+        int64_t step = j->stride[i][j->rank - 1];
+        j->gathers = j->gathers || (step != 0 && step != 1);
+    }
     j->rows_a_tile = j->tiles_a_row > 1 ? 1 : GRAIN / (j->inner > 0 ? j->inner : 1);
     if (j->rows_a_tile < 1) j->rows_a_tile = 1;
 }
@@ -88,6 +100,42 @@ static operand operand_at(const job *j, int i, int64_t offset, int64_t at, int64
     return (operand){buf, 1};
 }
 
+typedef struct {
+    const void *from;
+    int64_t rows;
+} laid_out;
+
+/* dst[r][c] = src[r * down + c * across], of elements of `size` bytes. */
+static inline void spread_sized(char *dst, const char *src, int64_t down, int64_t across, int64_t rows, int64_t columns,
+                                const size_t size) {
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < columns; c++, dst += size)
+            memcpy(dst, src + (r * down + c * across) * (int64_t)size, size);
+}
+static void spread(char *dst, const char *src, int64_t down, int64_t across, int64_t rows, int64_t columns,
+                   size_t size) {
+    switch (size) {
+    case 1: spread_sized(dst, src, down, across, rows, columns, 1); break;
+    case 2: spread_sized(dst, src, down, across, rows, columns, 2); break;
+    case 4: spread_sized(dst, src, down, across, rows, columns, 4); break;
+    default: spread_sized(dst, src, down, across, rows, columns, 8);
+    }
+}
+
+/* One input's elements of several rows. */
+static operand rows_operand(const job *j, int i, int64_t offset, int64_t rows, char *buf, laid_out *there) {
+    size_t size = gy_dtype_size(j->k->in[i].dtype);
+    int64_t across = j->stride[i][j->rank - 1], down = j->stride[i][j->rank - 2];
+    const char *p = (const char *)j->k->in[i].data + offset * (int64_t)size;
+    if (across == 0 && down == 0) return (operand){p, 0};
+    if (across == 1 && down == j->inner) return (operand){p, 1};
+    if (down != 0 || there->from != p || there->rows < rows) {
+        spread(buf, p, down, across, rows, j->inner, size);
+        *there = (laid_out){p, rows};
+    }
+    return (operand){buf, 1};
+}
+
 /* The operators of a chain one after another on n elements; intermediate values stay in slots that fit the
  * nearest cache. */
 static void run_chain(const job *j, const operand in[], void *out, int64_t n) {
@@ -108,50 +156,80 @@ static void run_chain(const job *j, const operand in[], void *out, int64_t n) {
     }
 }
 
-static void run_row(const job *j, int64_t row, int64_t lo, int64_t hi) {
+static void run_span(const job *j, const operand in[], void *out, int64_t n) {
     const gy_kargs *k = j->k;
-    _Alignas(64) char buf[MAX_IN][SPAN * 8];
-    int64_t last = j->rank - 1, offset[MAX_IN] = {0}, rest = row;
-    for (int64_t a = last - 1; a >= 0; a--) {
-        int64_t idx = rest % j->dim[a];
-        rest /= j->dim[a];
-        for (int i = 0; i < k->n_in; i++) offset[i] += idx * j->stride[i][a];
+    if (j->chain) {
+        run_chain(j, in, out, n);
+        return;
     }
-    size_t out_size = gy_dtype_size(k->out[0].dtype);
-    bool gathers = false;
-    for (int i = 0; i < k->n_in; i++) gathers = gathers || (j->stride[i][last] != 0 && j->stride[i][last] != 1);
+    gy_span s = {.attr = k->attr, .n = n, .out_dtype = k->out[0].dtype, .out = out, .past = j->past};
+    for (int i = 0; i < k->n_in; i++) {
+        s.in[i] = in[i].data;
+        s.step[i] = in[i].step;
+        s.in_dtype[i] = k->in[i].dtype;
+    }
+    k->span(&s);
+}
+
+/* Where each input's part of a row begins. */
+static void locate(const job *j, int64_t row, int64_t offset[]) {
+    for (int i = 0; i < j->k->n_in; i++) offset[i] = 0;
+    for (int64_t a = j->rank - 2; a >= 0; a--) {
+        int64_t idx = row % j->dim[a];
+        row /= j->dim[a];
+        for (int i = 0; i < j->k->n_in; i++) offset[i] += idx * j->stride[i][a];
+    }
+}
+
+static void run_row(const job *j, int64_t row, int64_t lo, int64_t hi, char buf[][SPAN * 8]) {
+    const gy_kargs *k = j->k;
+    int64_t offset[MAX_IN];
+    locate(j, row, offset);
+    char *out = (char *)k->out[0].data + (size_t)(row * j->inner) * gy_dtype_size(k->out[0].dtype);
     for (int64_t at = lo; at < hi;) {
-        int64_t n = (gathers || j->chain) && hi - at > SPAN ? SPAN : hi - at;
-        void *out = (char *)k->out[0].data + (size_t)(row * j->inner + at) * out_size;
+        int64_t n = (j->gathers || j->chain) && hi - at > SPAN ? SPAN : hi - at;
         operand in[MAX_IN];
         for (int i = 0; i < k->n_in; i++) in[i] = operand_at(j, i, offset[i], at, n, buf[i]);
-        if (j->chain) {
-            run_chain(j, in, out, n);
-        } else {
-            gy_span s = {.attr = k->attr, .n = n, .out_dtype = k->out[0].dtype, .out = out, .past = j->past};
-            for (int i = 0; i < k->n_in; i++) {
-                s.in[i] = in[i].data;
-                s.step[i] = in[i].step;
-                s.in_dtype[i] = k->in[i].dtype;
-            }
-            k->span(&s);
-        }
+        run_span(j, in, out + (size_t)at * gy_dtype_size(k->out[0].dtype), n);
         at += n;
+    }
+}
+
+/* Rows [lo, hi), shorter than SHORT: as many at once as a span holds and the last but one axis goes on. */
+static void run_rows(const job *j, int64_t lo, int64_t hi, char buf[][SPAN * 8]) {
+    const gy_kargs *k = j->k;
+    laid_out there[MAX_IN] = {{NULL, 0}};
+    int64_t axis = j->dim[j->rank - 2], most = SPAN / j->inner, offset[MAX_IN];
+    for (int64_t row = lo; row < hi;) {
+        int64_t rows = axis - row % axis;
+        if (rows > most) rows = most;
+        if (rows > hi - row) rows = hi - row;
+        locate(j, row, offset);
+        operand in[MAX_IN];
+        for (int i = 0; i < k->n_in; i++) in[i] = rows_operand(j, i, offset[i], rows, buf[i], &there[i]);
+        run_span(j, in, (char *)k->out[0].data + (size_t)(row * j->inner) * gy_dtype_size(k->out[0].dtype),
+                 rows * j->inner);
+        row += rows;
     }
 }
 
 static void tile(void *arg, int64_t t, int worker) {
     (void)worker;
     const job *j = arg;
+    _Alignas(64) char buf[MAX_IN][SPAN * 8]; /* here and not a row: touching its pages takes time */
     if (j->tiles_a_row > 1) {
         int64_t lo, hi;
         gy_tile_range(j->inner, GRAIN, t % j->tiles_a_row, &lo, &hi);
-        run_row(j, t / j->tiles_a_row, lo, hi);
+        run_row(j, t / j->tiles_a_row, lo, hi, buf);
         return;
     }
     int64_t lo, hi;
     gy_tile_range(j->outer, j->rows_a_tile, t, &lo, &hi);
-    for (int64_t r = lo; r < hi; r++) run_row(j, r, 0, j->inner);
+    if (j->rank > 1 && j->inner < SHORT) {
+        run_rows(j, lo, hi, buf);
+        return;
+    }
+    for (int64_t r = lo; r < hi; r++) run_row(j, r, 0, j->inner, buf);
 }
 
 static void run(const gy_kargs *k, const gy_chain *chain) {

@@ -85,6 +85,27 @@ static void copy_row(const job *j, char *d, const char *s) {
         copy_elements(d, to, s, from, n, 1);
 }
 
+/* Rows [lo, hi) in order: indices are counted on, since to divide for each would take longer than a short copy. */
+static void copy_rows(const job *j, int64_t lo, int64_t hi) {
+    int64_t index[GY_MAX_RANK], to, from, rest = lo;
+    locate(j, lo, &to, &from);
+    for (int64_t i = j->rank - 2; i >= 0; i--) {
+        index[i] = rest % j->dim[i];
+        rest /= j->dim[i];
+    }
+    for (int64_t r = lo; r < hi; r++) {
+        copy_row(j, j->dst + to * j->size, j->src + from * j->size);
+        for (int64_t i = j->rank - 2; i >= 0; i--) {
+            to += j->to[i];
+            from += j->from[i];
+            if (++index[i] < j->dim[i]) break;
+            to -= j->dim[i] * j->to[i];
+            from -= j->dim[i] * j->from[i];
+            index[i] = 0;
+        }
+    }
+}
+
 /* rows x cols: d[r * to + c] = s[c * from + r]. */
 static void transpose_block(float *d, int64_t to, const float *s, int64_t from, int64_t rows, int64_t cols) {
     int64_t r = 0;
@@ -123,10 +144,7 @@ static void tile(void *arg, int64_t t, int worker) {
     int64_t lo, hi, to, from, last = j->rank - 1;
     if (j->side < 0) {
         gy_tile_range(j->outer, j->strip, t, &lo, &hi);
-        for (int64_t r = lo; r < hi; r++) {
-            locate(j, r, &to, &from);
-            copy_row(j, j->dst + to * j->size, j->src + from * j->size);
-        }
+        copy_rows(j, lo, hi);
         return;
     }
     int64_t strips = gy_tiles(j->dim[j->side], j->strip);

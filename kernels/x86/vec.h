@@ -222,33 +222,11 @@ GY_INLINE vd w_high(vf a) {
 GY_INLINE __m256d w_half_add(vd a) {
     return _mm256_add_pd(_mm512_castpd512_pd256(a), _mm512_extractf64x4_pd(a, 1));
 }
-GY_INLINE vd w_from_int_low(vi a) { /* signed lanes 0..VLD-1 */
-    return _mm512_cvtepi32_pd(_mm512_castsi512_si256(a));
-}
-GY_INLINE vd w_from_int_high(vi a) {
-    return _mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(a, 1));
-}
 GY_INLINE vf w_narrow(vd low, vd high) { /* rounded to float */
     return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(low)), _mm512_cvtpd_ps(high), 1);
 }
-GY_INLINE vd w_below(vd a, vd b, vd x) { /* a < b ? x : 0 */
-    return _mm512_maskz_mov_pd(_mm512_cmp_pd_mask(a, b, _CMP_LT_OQ), x);
-}
-GY_INLINE void vi_mul_wide(vi a, vi b, vi *high, vi *low) { /* 32 x 32 -> 64 bits, unsigned, a lane */
-    vi even = _mm512_mul_epu32(a, b), odd = _mm512_mul_epu32(_mm512_srli_epi64(a, 32), _mm512_srli_epi64(b, 32));
-    *low = _mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64(odd, 32));
-    *high = _mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64(even, 32), odd);
-}
 GY_INLINE void vi_store(void *p, vi a) {
     _mm512_storeu_si512(p, a);
-}
-GY_INLINE void vi_transpose4(vi c[4]) { /* in each block of four lanes */
-    vi a = _mm512_unpacklo_epi32(c[0], c[1]), b = _mm512_unpackhi_epi32(c[0], c[1]);
-    vi d = _mm512_unpacklo_epi32(c[2], c[3]), e = _mm512_unpackhi_epi32(c[2], c[3]);
-    c[0] = _mm512_unpacklo_epi64(a, d);
-    c[1] = _mm512_unpackhi_epi64(a, d);
-    c[2] = _mm512_unpacklo_epi64(b, e);
-    c[3] = _mm512_unpackhi_epi64(b, e);
 }
 
 #elif defined(GY_TIER_avx2)
@@ -461,33 +439,11 @@ GY_INLINE vd w_high(vf a) {
 GY_INLINE __m256d w_half_add(vd a) {
     return a;
 }
-GY_INLINE vd w_from_int_low(vi a) {
-    return _mm256_cvtepi32_pd(_mm256_castsi256_si128(a));
-}
-GY_INLINE vd w_from_int_high(vi a) {
-    return _mm256_cvtepi32_pd(_mm256_extracti128_si256(a, 1));
-}
 GY_INLINE vf w_narrow(vd low, vd high) {
     return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm256_cvtpd_ps(low)), _mm256_cvtpd_ps(high), 1);
 }
-GY_INLINE vd w_below(vd a, vd b, vd x) {
-    return _mm256_and_pd(_mm256_cmp_pd(a, b, _CMP_LT_OQ), x);
-}
-GY_INLINE void vi_mul_wide(vi a, vi b, vi *high, vi *low) {
-    vi even = _mm256_mul_epu32(a, b), odd = _mm256_mul_epu32(_mm256_srli_epi64(a, 32), _mm256_srli_epi64(b, 32));
-    *low = _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xaa);
-    *high = _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa);
-}
 GY_INLINE void vi_store(void *p, vi a) {
     _mm256_storeu_si256(p, a);
-}
-GY_INLINE void vi_transpose4(vi c[4]) {
-    vi a = _mm256_unpacklo_epi32(c[0], c[1]), b = _mm256_unpackhi_epi32(c[0], c[1]);
-    vi d = _mm256_unpacklo_epi32(c[2], c[3]), e = _mm256_unpackhi_epi32(c[2], c[3]);
-    c[0] = _mm256_unpacklo_epi64(a, d);
-    c[1] = _mm256_unpackhi_epi64(a, d);
-    c[2] = _mm256_unpacklo_epi64(b, e);
-    c[3] = _mm256_unpackhi_epi64(b, e);
 }
 
 #else

@@ -120,6 +120,41 @@ static void rows_added_by_index_equal_the_reference(void **state) {
         }
 }
 
+/* Values and places, with ties, NaN and segments that are empty. */
+static void segment_maxima_equal_the_reference(void **state) {
+    (void)state;
+    static const int64_t features[] = {1, 8, 16, 17, 64, 81, 130};
+    enum { EDGES = 60, NODES = 14, MOST = EDGES * 130 };
+    gy_isa tier[GY_ISA_COUNT];
+    int tiers;
+    gy_rng r;
+    gy_rng_init(&r, 5, "segments");
+    x86_tiers(tier, &tiers);
+    for (size_t i = 0; i < sizeof features / sizeof *features; i++) {
+        static float x[MOST], want[MOST], got[MOST];
+        static int64_t place[MOST], found[MOST];
+        int64_t room[NODES + 1 + EDGES];
+        int64_t d = features[i], index[EDGES];
+        for (int64_t e = 0; e < EDGES; e++) index[e] = gy_rng_below(&r, NODES) - 1; /* -1: none; the last stays empty */
+        for (int64_t e = 0; e < EDGES * d; e++) x[e] = gy_rng_below(&r, 9) == 0 ? NAN : (float)gy_rng_below(&r, 4) - 2;
+        gy_index_attr at = {0, NODES};
+        gy_view in[] = {x86_view(x, GY_F32, GY_S(EDGES, d)), x86_view(index, GY_I64, GY_S(EDGES))};
+        gy_view out[] = {x86_view(want, GY_F32, GY_S(NODES, d)), x86_view(place, GY_I64, GY_S(NODES, d))};
+        gy_kargs k = {.attr = &at, .n_in = 2, .n_out = 2, .in = in, .out = out, .scratch = room};
+        x86_row(GY_OP_segment_max, GY_F32, GY_ISA_REF)->fn(&k);
+        out[0].data = got;
+        out[1].data = found;
+        for (int t = 0; t < tiers; t++) {
+            const gy_kernel *row = x86_row(GY_OP_segment_max, GY_F32, tier[t]);
+            if (!row) continue;
+            memset(found, 0x55, sizeof found);
+            row->fn(&k);
+            assert_memory_equal(found, place, (size_t)(NODES * d) * sizeof *place);
+            for (int64_t e = 0; e < NODES * d; e++) assert_true(got[e] == want[e] || (isnan(got[e]) && isnan(want[e])));
+        }
+    }
+}
+
 static void sparse_rows_equal_the_reference(void **state) {
     static const int64_t features[] = {1, 7, 16, 31, 64, 100};
     enum { ROWS = 9, COLS = 11, NNZ = 40 };
@@ -144,6 +179,7 @@ int main(void) {
         TEST(extremes_and_running_sums_equal_the_reference),
         TEST(products_that_pass_through_huge_values_stay_exact),
         TEST(rows_added_by_index_equal_the_reference),
+        TEST(segment_maxima_equal_the_reference),
         TEST(sparse_rows_equal_the_reference),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

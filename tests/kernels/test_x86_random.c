@@ -3,16 +3,17 @@
 
 #include "core/ops/random.h"
 
+#include <math.h>
 #include <stdlib.h>
 
-enum { MOST = 20000 };
+enum { MOST = 200000 };
 
 static void values_are_the_references_bit_for_bit(void **state) {
-    static const gy_random_attr kinds[] = {{.kind = GY_RANDOM_UNIFORM, .a = -1, .b = 2},
-                                           {.kind = GY_RANDOM_UNIFORM, .a = 0, .b = 1e-30},
-                                           {.kind = GY_RANDOM_NORMAL, .a = 1, .b = 3},
-                                           {.kind = GY_RANDOM_GUMBEL, .a = 0, .b = 1},
-                                           {.kind = GY_RANDOM_BERNOULLI, .a = 0.3, .b = 1 / 0.7}};
+    static const gy_random_attr kinds[] = {
+        {.kind = GY_RANDOM_UNIFORM, .a = -1, .b = 2},         {.kind = GY_RANDOM_UNIFORM, .a = 0, .b = 1e-30},
+        {.kind = GY_RANDOM_NORMAL, .a = 1, .b = 3},           {.kind = GY_RANDOM_NORMAL, .a = 0, .b = 1},
+        {.kind = GY_RANDOM_NORMAL, .a = 0, .b = INFINITY},    {.kind = GY_RANDOM_GUMBEL, .a = 0, .b = 1},
+        {.kind = GY_RANDOM_BERNOULLI, .a = 0.3, .b = 1 / 0.7}};
     static const int64_t sizes[] = {1, 3, 4, 63, 64, 65, 4097, MOST};
     static float want[MOST], got[MOST];
     gy_isa tier[GY_ISA_COUNT];
