@@ -177,10 +177,9 @@ static bool NAME(direct)(const GEMM *g) {
 typedef struct {
     int64_t i0, rows, j0, j1; /* i0: of all rows; columns likewise */
     int64_t p0, depth;
-    const P *a;   /* panels of the rows */
-    const P *b;   /* panels of the columns */
-    bool direct;  /* b holds a ragged last panel only, others are read where they are */
-    bool by_rows; /* panels of A outside, those of B inside */
+    const P *a;  /* panels of the rows */
+    const P *b;  /* panels of the columns */
+    bool direct; /* b holds a ragged last panel only, others are read where they are */
     bool first, last;
     T *c; /* at C's first element */
     int64_t ldc;
@@ -194,13 +193,11 @@ GY_INLINE void NAME(fetch_tile)(const T *x, int64_t row, int64_t rows, int64_t n
 }
 
 static void NAME(macro)(const GEMM *g, const NAME(part) * q) {
-    int64_t row_panels = gy_tiles(q->rows, GY_MR), col_panels = gy_tiles(q->j1 - q->j0, 2 * LANES);
-    for (int64_t o = 0; o < (q->by_rows ? row_panels : col_panels); o++)
-        for (int64_t in = 0; in < (q->by_rows ? col_panels : row_panels); in++) {
-            int64_t panel = q->by_rows ? o : in, j = q->j0 + (q->by_rows ? in : o) * 2 * LANES;
-            int64_t r = panel ? NAME(panel_end)(q->rows, panel - 1) : 0, end = NAME(panel_end)(q->rows, panel);
-            int64_t n = least(q->j1 - j, 2 * LANES), ldb = up(n, LANES), i = q->i0 + r;
-            int64_t kind = n > LANES ? 1 : n > LANES / 2 ? 0 : 2;
+    for (int64_t panel = 0, r = 0, end; r < q->rows; panel++, r = end) {
+        int64_t i = q->i0 + r;
+        end = NAME(panel_end)(q->rows, panel);
+        for (int64_t j = q->j0; j < q->j1; j += 2 * LANES) {
+            int64_t n = least(q->j1 - j, 2 * LANES), ldb = up(n, LANES), kind = n > LANES ? 1 : n > LANES / 2 ? 0 : 2;
             const P *b = q->b + (q->direct ? 0 : (j - q->j0) * q->depth);
             if (q->direct && n == 2 * LANES) {
                 b = g->b_rows + q->p0 * g->b_ld + j;
@@ -212,6 +209,7 @@ static void NAME(macro)(const GEMM *g, const NAME(part) * q) {
             [end - r - 1][kind](q->depth, q->a + r * q->depth, b, ldb, q->c + i * q->ldc + j, q->ldc, n, q->first);
             if (q->last) NAME(gy_gemm_finish)(g, i, q->i0 + end, j, j + n);
         }
+    }
 }
 
 /* ---- one product on all threads ---- */
@@ -232,7 +230,7 @@ static plan NAME(plan_of)(int64_t m, int64_t n, int64_t k) {
     int64_t group = packed / p.chunk / TYPE(KC) * TYPE(KC);
     p.group = least(k, NAME(share)(k, group < TYPE(KC) ? TYPE(KC) : group, TYPE(KC)));
     p.block = least(up(own, unit), most * unit);
-    int64_t steps = gy_tiles(p.group, TYPE(KC)), least_block = p.wide ? unit : least(p.block, 2 * unit);
+    int64_t steps = gy_tiles(p.group, TYPE(KC)), least_block = least(p.block, 2 * unit);
     for (;;) {
         p.blocks = gy_tiles(own, p.block);
         int64_t tiles = p.blocks * p.splits;
@@ -309,7 +307,6 @@ static void NAME(product_tile)(void *arg, int64_t t, int worker) {
          .j0 = q->p.wide ? lo : q->l0,
          .j1 = q->p.wide ? hi : q->l0 + q->lines,
          .direct = q->direct,
-         .by_rows = q->p.wide,
          .c = g->c,
          .ldc = g->ldc};
     P *mine = q->own + (size_t)worker * q->p.own_elements;
