@@ -50,6 +50,7 @@ gy_ctx *gy_ctx_new(gy_ctx_args args) {
 void gy_ctx_free(gy_ctx *ctx) {
     if (!ctx) return;
     if (ctx->device) ctx->device->close(ctx->device);
+    gy_group_leave(ctx->group);
     gy_pool_free(ctx, ctx->pool);
     gy_allocator a = ctx->allocator;
     a.free(a.user, ctx, sizeof *ctx);

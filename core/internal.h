@@ -4,12 +4,14 @@
 
 #include "base.h"
 #include "device.h"
+#include "group.h"
 #include "threads.h"
 
 struct gy_ctx {
     gy_allocator allocator;
     gy_pool *pool;
     gy_device *device;  /* NULL: the CPU */
+    gy_group *group;    /* NULL: alone */
     uint64_t isa_mask;  /* GY_ISA_* bits that kernels may use */
     gy_dtype precision; /* of plans, unless they say otherwise */
     char message[4096];
