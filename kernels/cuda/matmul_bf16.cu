@@ -38,7 +38,7 @@ typedef struct __attribute__((aligned(8))) {
 typedef struct {
     const float *from;
     int64_t step, advance, unit; /* to the next chunk, the next tile, the next element */
-    int64_t lines, depths;       /* that are left from the thread's first element on */
+    int lines;                   /* of the tile that there are, from the thread's first element on */
     bool whole;                  /* chunks are aligned to 16 bytes */
 } feed;
 
@@ -50,8 +50,8 @@ GY_DEVICE int by_lines(int depth, int unit, const int LINES) { /* unit: of 8 lin
     return depth * 2 * LINES + ((unit ^ (depth & 7)) << 4);
 }
 
-GY_DEVICE feed feed_of(const float *p, int64_t line_stride, int64_t depth_stride, int64_t lines, int64_t depths,
-                       const bool LINEWISE, const int LINES, const int THREADS) {
+GY_DEVICE feed feed_of(const float *p, int64_t line_stride, int64_t depth_stride, int64_t lines, const bool LINEWISE,
+                       const int LINES, const int THREADS) {
     feed f;
     int t = (int)threadIdx.x, line = LINEWISE ? t % (LINES / 4) * 4 : t / 8,
         depth = LINEWISE ? t / (LINES / 4) : t % 8 * 4;
@@ -60,17 +60,18 @@ GY_DEVICE feed feed_of(const float *p, int64_t line_stride, int64_t depth_stride
     f.step = (LINEWISE ? THREADS / (LINES / 4) : THREADS / 8) * other;
     f.advance = DEPTH * depth_stride;
     f.unit = LINEWISE ? line_stride : depth_stride;
-    f.lines = lines - line;
-    f.depths = depths - depth;
+    f.lines = (lines < LINES ? (int)lines : LINES) - line;
     f.whole = f.unit == 1 && other % 4 == 0 && ((uintptr_t)p & 15) == 0;
     return f;
 }
-GY_DEVICE void feed_read(feed *f, four *r, const bool LINEWISE, const int LINES, const int THREADS) {
+/* left: depths from the tile's first on. */
+GY_DEVICE void feed_read(feed *f, four *r, int64_t left, const bool LINEWISE, const int LINES, const int THREADS) {
     const int STEP = LINEWISE ? THREADS / (LINES / 4) : THREADS / 8;
+    int t = (int)threadIdx.x, depths = (left < DEPTH ? (int)left : DEPTH) - (LINEWISE ? t / (LINES / 4) : t % 8 * 4);
     GY_UNROLL
     for (int i = 0; i < CHUNKS; i++) {
         const float *p = f->from + i * f->step;
-        int64_t along = LINEWISE ? f->lines : f->depths, other = (LINEWISE ? f->depths : f->lines) - i * STEP;
+        int along = LINEWISE ? f->lines : depths, other = (LINEWISE ? depths : f->lines) - i * STEP;
         if (f->whole && other > 0 && along >= 4) {
             r[i] = *(const four *)p;
         } else {
@@ -79,7 +80,6 @@ GY_DEVICE void feed_read(feed *f, four *r, const bool LINEWISE, const int LINES,
         }
     }
     f->from += f->advance;
-    f->depths -= DEPTH;
 }
 GY_DEVICE void feed_write(const four *r, unsigned char *tile, const bool LINEWISE, const int LINES, const int THREADS) {
     int t = (int)threadIdx.x;
@@ -118,25 +118,25 @@ GY_DEVICE void product(const matmul_args *a, const bool A_LINES, const bool B_LI
                               k1 = k0 + a->k_split < a->k ? k0 + a->k_split : a->k;
     matmul_batch(a, at.batch, &oa, &ob, &residual);
     feed fa = feed_of((const float *)a->a + oa + at.row * a->a_row + k0 * a->a_depth, a->a_row, a->a_depth,
-                      a->m - at.row, k1 - k0, A_LINES, BM, THREADS);
+                      a->m - at.row, A_LINES, BM, THREADS);
     feed fb = feed_of((const float *)a->b + ob + at.col * a->b_col + k0 * a->b_depth, a->b_col, a->b_depth,
-                      a->n - at.col, k1 - k0, B_LINES, BN, THREADS);
+                      a->n - at.col, B_LINES, BN, THREADS);
     four ra[CHUNKS], rb[CHUNKS];
     GY_UNROLL
     for (int i = 0; i < MT; i++) {
         GY_UNROLL
         for (int j = 0; j < 16; j++) acc[i][j / 4][j % 4] = 0;
     }
-    int64_t steps = (k1 - k0 + DEPTH - 1) / DEPTH;
+    int64_t depths = k1 - k0, steps = (depths + DEPTH - 1) / DEPTH;
     if (steps > 0) {
-        feed_read(&fa, ra, A_LINES, BM, THREADS);
-        feed_read(&fb, rb, B_LINES, BN, THREADS);
+        feed_read(&fa, ra, depths, A_LINES, BM, THREADS);
+        feed_read(&fb, rb, depths, B_LINES, BN, THREADS);
         feed_write(ra, shared, A_LINES, BM, THREADS);
         feed_write(rb, shared + TILE, B_LINES, BN, THREADS);
     }
     if (steps > 1) {
-        feed_read(&fa, ra, A_LINES, BM, THREADS);
-        feed_read(&fb, rb, B_LINES, BN, THREADS);
+        feed_read(&fa, ra, depths - DEPTH, A_LINES, BM, THREADS);
+        feed_read(&fb, rb, depths - DEPTH, B_LINES, BN, THREADS);
     }
     __syncthreads();
     for (int64_t s = 0; s < steps; s++) {
@@ -160,8 +160,8 @@ GY_DEVICE void product(const matmul_args *a, const bool A_LINES, const bool B_LI
             feed_write(rb, to + TILE, B_LINES, BN, THREADS);
         }
         if (s + 2 < steps) {
-            feed_read(&fa, ra, A_LINES, BM, THREADS);
-            feed_read(&fb, rb, B_LINES, BN, THREADS);
+            feed_read(&fa, ra, depths - (s + 2) * DEPTH, A_LINES, BM, THREADS);
+            feed_read(&fb, rb, depths - (s + 2) * DEPTH, B_LINES, BN, THREADS);
         }
         __syncthreads(); /* the next step's tiles are there, and this step's are free */
     }

@@ -1,6 +1,7 @@
 /* Random values: a thread draws one Philox block, that is four elements, each a function of its block's words as in
  * kernels/ref/random.c, in double. Uniform and Bernoulli values have the CPU's bits on every device. 16 bytes written,
  * about 100 integer and, for normal values, 100 double operations a thread. */
+#include "../../core/ops/random.h"
 #include "walk.h"
 
 enum { THREADS = 256 };
