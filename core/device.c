@@ -15,7 +15,7 @@ gy_status gy_ctx_set_device(gy_ctx *ctx, const char *name) {
         ctx->device = gy_emulator_open(ctx);
     } else if (strcmp(name, "cuda") == 0 ||
                (sscanf(name, "cuda:%d%n", &index, &used) == 1 && !name[used] && index >= 0)) {
-        ctx->device = gy_cuda_open(ctx, index);
+        ctx->device = gy_cuda_open(ctx, name[4] ? index : gy_group_local_rank(ctx->group));
     } else {
         return gy_fail(ctx, GY_ERR_USAGE, "device '%s': expected cpu, cuda, cuda:N or emu", name);
     }

@@ -48,6 +48,10 @@ struct gy_device {
     void (*fill)(gy_device *d, void *dst, int byte, size_t bytes);        /* queued */
     void (*launch)(gy_device *d, const gy_launch *l);                     /* queued */
     void (*wait)(gy_device *d);                                           /* until the queue is empty */
+    /* data [n] := its sum over the ranks of d's context (core/group.h). Queued after what is queued, beside what follows
+     * until join, after which it is done. */
+    void (*sum_over_ranks)(gy_device *d, gy_dtype dtype, void *data, int64_t n);
+    void (*join)(gy_device *d);
     /* A recording: what enqueue(arg) queues, to be queued again and again at one price (a CUDA graph). NULL on failure.
      */
     void *(*record)(gy_device *d, void (*enqueue)(void *arg), void *arg);

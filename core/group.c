@@ -19,8 +19,10 @@ enum { MOST_RANKS = 4096, WAIT_SECONDS = 60, PIECE = 1 << 16 };
 struct gy_group {
     gy_ctx *ctx;
     int rank, size, local;
-    int *peer; /* sockets: on rank 0 to every rank (its own: -1), elsewhere peer[0] alone */
+    int *peer;    /* sockets: on rank 0 to every rank (its own: -1), elsewhere peer[0] alone */
     double *room; /* PIECE elements received */
+    gy_status status;
+    char message[256];
 };
 
 int gy_group_rank(const gy_group *g) {
@@ -32,6 +34,9 @@ int gy_group_size(const gy_group *g) {
 int gy_group_local_rank(const gy_group *g) {
     return g ? g->local : 0;
 }
+gy_status gy_group_status(gy_group *g) {
+    return g && g->status != GY_OK ? gy_fail(g->ctx, g->status, "%s", g->message) : GY_OK;
+}
 gy_group *gy_ctx_group(const gy_ctx *ctx) {
     return ctx->group;
 }
@@ -39,7 +44,11 @@ gy_group *gy_ctx_group(const gy_ctx *ctx) {
 /* ---- whole messages ---- */
 
 static gy_status lost(gy_group *g, int rank) {
-    return gy_fail(g->ctx, GY_ERR_IO, "rank %d: rank %d has gone: %s", g->rank, rank, errno ? strerror(errno) : "it left");
+    if (g->status == GY_OK)
+        snprintf(g->message, sizeof g->message, "rank %d: rank %d has gone: %s", g->rank, rank,
+                 errno ? strerror(errno) : "it left");
+    g->status = GY_ERR_IO;
+    return gy_group_status(g);
 }
 
 static gy_status send_all(gy_group *g, int rank, const void *data, size_t bytes) {
@@ -203,7 +212,7 @@ static void add(gy_dtype dtype, void *to, const void *from, int64_t n) {
 
 gy_status gy_group_sum(gy_group *g, gy_dtype dtype, void *data, int64_t n) {
     int64_t size = (int64_t)gy_dtype_size(dtype);
-    gy_status s = GY_OK;
+    gy_status s = gy_group_status(g);
     if (!g) return GY_OK;
     for (int64_t at = 0; s == GY_OK && at < n; at += PIECE) {
         int64_t count = n - at < PIECE ? n - at : PIECE;
@@ -224,8 +233,8 @@ gy_status gy_group_sum(gy_group *g, gy_dtype dtype, void *data, int64_t n) {
 }
 
 gy_status gy_group_share(gy_group *g, void *data, size_t bytes) {
-    gy_status s = GY_OK;
-    if (!g) return GY_OK;
+    gy_status s = gy_group_status(g);
+    if (!g || s != GY_OK) return s;
     if (g->rank) return receive_all(g, 0, data, bytes);
     for (int r = 1; s == GY_OK && r < g->size; r++) s = send_all(g, r, data, bytes);
     return s;

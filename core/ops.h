@@ -29,5 +29,6 @@ typedef enum gy_op_id {
 #include "ops/loss.h"
 #include "ops/fft.h"
 #include "ops/update.h"
+#include "ops/collective.h"
 
 #endif

@@ -1,4 +1,5 @@
 #include "optim.h"
+#include "group.h"
 
 #include "op.h"
 
@@ -133,6 +134,13 @@ static gy_t next_step(const gy_optim_args *o) {
     return next;
 }
 
+/* The mean over the processes that train together: each has differentiated the mean over its rows. */
+static void share_gradients(const gy_optim_args *o, found *f) {
+    int ranks = gy_group_size(gy_ctx_group(o->g->ctx));
+    for (int64_t i = 0; ranks > 1 && i < f->n; i++)
+        f->total[i] = gy_scale_(o->at, gy_all_reduce_(o->at, f->total[i]), 1.0 / ranks);
+}
+
 static gy_optim build(const gy_optim_args *o, found *f) {
     gy_optim result = {.norm = GY_NONE};
     gy_graph *g = o->g;
@@ -143,6 +151,7 @@ static gy_optim build(const gy_optim_args *o, found *f) {
         gy_poison(g, o->at, "optimizer: the loss depends on no unfrozen parameter%s%s", o->prefix ? " named " : "",
                   o->prefix ? o->prefix : "");
     if (g->status != GY_OK) return result;
+    share_gradients(o, f);
     gy_t scale = GY_NONE, lr = gy_input_(o->at, g, o->lr ? o->lr : "lr", GY_F64, GY_S0);
     result.n = f->n;
     result.step = next_step(o);

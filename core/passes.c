@@ -114,11 +114,20 @@ static void copy_leaf_or_node(rewrite *r, const gy_node *n) {
     copy_node(r, n);
 }
 
+/* A sum over ranks follows its input at once: on GPUs it then runs beside the rest of the backward pass. */
 gy_graph *gy_pass_clean(gy_plan *p, gy_graph *g) {
     rewrite r;
     bool ok = begin(&r, p, g);
+    int32_t *sum = gy_calloc(p->ctx, (size_t)g->n, sizeof *sum); /* per node: an all_reduce that reads it, 0: none */
+    ok = ok && sum;
     for (int32_t id = 1; ok && id < g->n; id++)
-        if (r.live[id]) copy_leaf_or_node(&r, g->node[id]);
+        if (r.live[id] && g->node[id]->op->id == GY_OP_all_reduce) sum[g->node[id]->in[0].id] = id;
+    for (int32_t id = 1; ok && id < g->n; id++) {
+        if (!r.live[id] || !gy_is_none(r.map[id][0])) continue;
+        copy_leaf_or_node(&r, g->node[id]);
+        if (sum[id]) copy_leaf_or_node(&r, g->node[sum[id]]);
+    }
+    gy_free(p->ctx, sum);
     return finish(&r, ok);
 }
 

@@ -281,6 +281,24 @@ static void pack_changed(gy_plan *p) {
     }
 }
 
+/* Sums over ranks run beside what follows; a step that reads one waits for all that are under way. */
+static gy_buffer *root_of(gy_plan *p, int32_t buffer) {
+    while (buffer >= 0 && p->buffer[buffer].rep != buffer) buffer = p->buffer[buffer].rep;
+    return buffer >= 0 ? &p->buffer[buffer] : NULL;
+}
+static void mark_sums(gy_plan *p, const gy_step *s) {
+    if (s->node->op->id == GY_OP_all_reduce) root_of(p, s->out[0].buffer)->summing = true;
+}
+static bool needs_sums(gy_plan *p, const gy_step *s) {
+    bool needs = false;
+    for (int i = 0; i < s->n_in && !needs; i++) {
+        const gy_buffer *b = root_of(p, s->in[i].buffer);
+        needs = b && b->summing;
+    }
+    for (int32_t i = 0; needs && i < p->n_buffers; i++) p->buffer[i].summing = false;
+    return needs;
+}
+
 /* Everything a run on a device queues. */
 static void enqueue(void *arg) {
     gy_plan *p = arg;
@@ -294,11 +312,14 @@ static void enqueue(void *arg) {
     for (int32_t i = 0; i < p->n_steps; i++) {
         gy_step *s = &p->step[i];
         double t0 = p->profile ? now() : 0;
+        if (needs_sums(p, s)) d->join(d);
         s->kernel->fn(&s->k);
+        mark_sums(p, s);
         if (!p->profile) continue;
         d->wait(d);
         s->seconds += now() - t0;
     }
+    d->join(d);
     for (int64_t i = 0; i < p->n_output; i++) {
         const gy_place *q = &p->output[i].place;
         d->copy(d, p->output_block + p->output[i].host_offset, address(p, q),
@@ -314,7 +335,8 @@ static gy_status run_on_device(gy_plan *p) {
     }
     if (!p->recording) p->recording = d->record(d, enqueue, p);
     if (p->recording) d->play(d, p->recording);
-    return gy_device_wait(d);
+    gy_status st = gy_device_wait(d);
+    return st == GY_OK ? gy_group_status(gy_ctx_group(p->ctx)) : st;
 }
 
 /* For a checker of memory the arena is no block but its buffers: a step may touch its own alone (guard.h). */
@@ -347,7 +369,7 @@ gy_status gy_plan_run(gy_plan *p) {
         guard_step(p, s, false);
     }
     for (int64_t i = 0; i < p->n_output; i++) guard_buffer(p, p->output[i].place.buffer, true);
-    return GY_OK;
+    return gy_group_status(gy_ctx_group(p->ctx));
 }
 
 gy_tensor gy_plan_output(const gy_plan *p, const char *name) {

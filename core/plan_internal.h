@@ -19,6 +19,7 @@ typedef struct gy_buffer {
     int64_t bytes, offset; /* offset in the arena, in the block of inputs, or in a device's copy of the constants */
     int32_t first, last;   /* steps between which it is alive */
     int32_t rep;           /* the buffer whose memory it shares (itself if none) */
+    bool summing;          /* on a device: a sum over ranks into it may be under way */
     const void *data;      /* CONST */
     gy_state *state;       /* STATE */
 } gy_buffer;

@@ -5,6 +5,7 @@
  * needed to build. Reference: CUDA Driver API. */
 #define _GNU_SOURCE
 #include "../../core/device.h"
+#include "nccl.h"
 
 #include <dlfcn.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@ typedef struct cu_context *cu_context;
 typedef struct cu_module *cu_module;
 typedef struct cu_function *cu_function;
 typedef struct cu_stream *cu_stream;
+typedef struct cu_event *cu_event;
 typedef struct cu_graph *cu_graph;
 typedef struct cu_graph_exec *cu_graph_exec;
 
@@ -30,7 +32,10 @@ enum { /* CUdevice_attribute, CUfunction_attribute, flags */
        STREAM_NON_BLOCKING = 1,
        ATTACH_GLOBAL = 1,
        CAPTURE_THREAD_LOCAL = 1,
-       CONTEXT_LAUNCH = 256 /* kernels kept by name */
+       EVENT_WITHOUT_TIME = 2,
+       CONTEXT_LAUNCH = 256, /* kernels kept by name */
+       MOST_SUMS = 64,       /* over ranks, in one launch of NCCL */
+       ENOUGH_SUMS = 8 << 20 /* bytes: no reason to wait for more */
 };
 
 /* The driver's functions; filled by name. */
@@ -61,6 +66,10 @@ typedef struct driver {
     cu_result (*stream_new)(cu_stream *, unsigned);
     cu_result (*stream_free)(cu_stream);
     cu_result (*stream_wait)(cu_stream);
+    cu_result (*event_new)(cu_event *, unsigned);
+    cu_result (*event_free)(cu_event);
+    cu_result (*event_record)(cu_event, cu_stream);
+    cu_result (*event_wait)(cu_stream, cu_event, unsigned);
     cu_result (*capture_begin)(cu_stream, int);
     cu_result (*capture_end)(cu_stream, cu_graph *);
     cu_result (*graph_make)(cu_graph_exec *, cu_graph, unsigned long long);
@@ -90,6 +99,14 @@ typedef struct gpu {
         cu_function function;
     } kernel[CONTEXT_LAUNCH];
     int kernels;
+    /* Several GPUs: sums run on a stream of their own, some at a time. */
+    gy_nccl *nccl;
+    cu_stream side;
+    cu_event forked, joined;
+    gy_nccl_sum sum[MOST_SUMS];
+    int sums;
+    size_t sum_bytes;
+    bool summing; /* the side stream has work that join must wait for */
 } gpu;
 
 /* NULL, or why not. */
@@ -121,6 +138,10 @@ static const char *open_driver(driver *d) {
                 {"cuStreamCreate", &d->stream_new},
                 {"cuStreamDestroy_v2", &d->stream_free},
                 {"cuStreamSynchronize", &d->stream_wait},
+                {"cuEventCreate", &d->event_new},
+                {"cuEventDestroy_v2", &d->event_free},
+                {"cuEventRecord", &d->event_record},
+                {"cuStreamWaitEvent", &d->event_wait},
                 {"cuStreamBeginCapture_v2", &d->capture_begin},
                 {"cuStreamEndCapture", &d->capture_end},
                 {"cuGraphInstantiateWithFlags", &d->graph_make},
@@ -267,8 +288,41 @@ static void device_forget(gy_device *d, void *exec) {
     of(d)->cu.graph_exec_free(exec);
 }
 
+/* The side stream takes the waiting sums, after all that is queued so far. */
+static void start_sums(gy_device *d) {
+    gpu *g = of(d);
+    if (!g->sums || *d->error) return;
+    if (!done(d, g->cu.event_record(g->forked, g->stream), "event") ||
+        !done(d, g->cu.event_wait(g->side, g->forked, 0), "event"))
+        return;
+    const char *why = gy_nccl_sums(g->nccl, g->sum, g->sums, g->side);
+    if (why) gy_device_fail(d, "NCCL: %s", why);
+    g->sums = 0;
+    g->sum_bytes = 0;
+    g->summing = true;
+}
+static void device_sum(gy_device *d, gy_dtype dtype, void *data, int64_t n) {
+    gpu *g = of(d);
+    if (!g->nccl || *d->error) return;
+    g->sum[g->sums++] = (gy_nccl_sum){data, n, dtype};
+    g->sum_bytes += (size_t)n * gy_dtype_size(dtype);
+    if (g->sums == MOST_SUMS || g->sum_bytes >= ENOUGH_SUMS) start_sums(d);
+}
+static void device_join(gy_device *d) {
+    gpu *g = of(d);
+    start_sums(d);
+    if (!g->summing || *d->error) return;
+    if (done(d, g->cu.event_record(g->joined, g->side), "event"))
+        done(d, g->cu.event_wait(g->stream, g->joined, 0), "event");
+    g->summing = false;
+}
+
 static void device_close(gy_device *d) {
     gpu *g = of(d);
+    gy_nccl_close(g->nccl);
+    if (g->side) g->cu.stream_free(g->side);
+    if (g->forked) g->cu.event_free(g->forked);
+    if (g->joined) g->cu.event_free(g->joined);
     for (uint64_t m = 0; g->module && m < gy_fatbin_count; m++)
         if (g->module[m]) g->cu.module_unload(g->module[m]);
     if (g->stream) g->cu.stream_free(g->stream);
@@ -305,7 +359,12 @@ static const char *start(gpu *g, int index) {
     for (uint64_t m = 0; m < gy_fatbin_count; m++)
         if (!g->module || g->cu.module_load(&g->module[m], gy_fatbins[m].data) != 0)
             return "the embedded kernels cannot be loaded";
-    return NULL;
+    if (!gy_ctx_group(g->device.ctx)) return NULL;
+    if (g->cu.stream_new(&g->side, STREAM_NON_BLOCKING) || g->cu.event_new(&g->forked, EVENT_WITHOUT_TIME) ||
+        g->cu.event_new(&g->joined, EVENT_WITHOUT_TIME))
+        return "no second stream for sums over GPUs";
+    g->nccl = gy_nccl_open(gy_ctx_group(g->device.ctx), &why);
+    return why;
 }
 
 gy_device *gy_cuda_open(gy_ctx *ctx, int index) {
@@ -325,6 +384,8 @@ gy_device *gy_cuda_open(gy_ctx *ctx, int index) {
                             .fill = device_fill,
                             .launch = device_launch,
                             .wait = device_wait,
+                            .sum_over_ranks = device_sum,
+                            .join = device_join,
                             .record = device_record,
                             .play = device_play,
                             .forget = device_forget,

@@ -6,6 +6,7 @@
  * message that names kernel, block and thread. */
 #define _GNU_SOURCE
 #include "../../../core/device.h"
+#include "../../../core/group.h"
 #include "emu.h"
 
 #include <pthread.h>
@@ -480,6 +481,10 @@ static void emu_copy(gy_device *d, void *dst, const void *src, size_t bytes) {
 static void emu_fill(gy_device *d, void *dst, int byte, size_t bytes) {
     if (!*d->error && bytes) memset(dst, byte, bytes);
 }
+static void emu_sum(gy_device *d, gy_dtype dtype, void *data, int64_t n) {
+    if (!*d->error && gy_group_sum(gy_ctx_group(d->ctx), dtype, data, n) != GY_OK)
+        gy_device_fail(d, "%s", gy_error(d->ctx));
+}
 static void emu_wait(gy_device *d) {
     (void)d;
 }
@@ -552,6 +557,8 @@ gy_device *gy_emulator_open(gy_ctx *ctx) {
                             .fill = emu_fill,
                             .launch = emu_launch,
                             .wait = emu_wait,
+                            .sum_over_ranks = emu_sum,
+                            .join = emu_wait,
                             .record = emu_record,
                             .play = emu_play,
                             .forget = host_free,
