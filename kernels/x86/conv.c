@@ -458,6 +458,19 @@ void GY_ISAFN(x86_conv_dx_winograd)(const gy_kargs *k) {
     winograd(&q, k);
 }
 
+bool GY_ISAFN(x86_conv_dw_winograd_fits)(const gy_kargs *k) {
+    shape s = shape_of(k, k->in[0].shape, k->out[0].shape, k->in[1].shape);
+    return GY_ISAFN(gy_conv_winograd3_dw_fits)(s.a, &s.d);
+}
+size_t GY_ISAFN(x86_conv_dw_winograd_scratch)(const gy_kargs *k, int threads) {
+    shape s = shape_of(k, k->in[0].shape, k->out[0].shape, k->in[1].shape);
+    return GY_ISAFN(gy_conv_winograd3_dw_scratch)(s.a, &s.d, threads);
+}
+void GY_ISAFN(x86_conv_dw_winograd)(const gy_kargs *k) {
+    shape s = shape_of(k, k->in[0].shape, k->out[0].shape, k->in[1].shape);
+    GY_ISAFN(gy_conv_winograd3_dw)(s.a, &s.d, k->in[0].data, k->in[1].data, k->out[0].data, k->scratch, k->pool);
+}
+
 /* ---- plans of precision bf16: both factors rounded first ---- */
 
 static size_t copy_floats(const gy_view *v) {

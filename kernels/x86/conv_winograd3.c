@@ -15,20 +15,14 @@
  * Errors: against double, with factors of size at most 1, below BOUND x 2^-24 sqrt(27 Cin)
  * (tests/kernels/test_x86_conv.c). A plan leaves this kernel out with GY_PASS_WINOGRAD or GYRUS_WINOGRAD=0.
  */
-#include "conv_product.h"
+#include "conv_winograd3.h"
 
-enum { ELEMENTS = 64, CHUNK = 32, PAD = 16 /* floats: keeps the 64 planes out of one cache set */ };
-
-static int64_t least(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-static size_t line_bytes(int64_t n) { /* of n floats, in whole cache lines */
-    return ((size_t)n * sizeof(float) + 63) & ~(size_t)63;
-}
+enum { CHUNK = 32 };
 
 typedef struct {
     gy_conv_direct q;
-    int64_t tiles[3], count, block; /* tiles of 2^3 outputs along the axes, of all samples, in a run */
+    cubes c;
+    int64_t block; /* tiles of a run */
     int64_t chunk, chunks, panels;
     int32_t *row[2];
     float *u;
@@ -54,10 +48,9 @@ static int64_t m_plane(const winograd *j) {
 }
 
 static winograd winograd_of(const gy_conv_direct *q) {
-    winograd j = {.q = *q, .count = q->d.batch};
+    winograd j = {.q = *q, .c = cubes_of(&q->d, q->before, q->in)};
     const gy_conv_dims *d = &q->d;
-    for (int i = 0; i < 3; i++) j.count *= j.tiles[i] = gy_tiles(d->out[i], 2);
-    j.block = gy_tiles(j.count, gy_tiles(j.count, d->cin > 32 ? GY_MR : 2 * GY_MR));
+    j.block = gy_tiles(j.c.count, gy_tiles(j.c.count, d->cin > 32 ? GY_MR : 2 * GY_MR));
     j.chunk = least(CHUNK, d->cin);
     j.chunks = gy_tiles(d->cin, j.chunk);
     j.panels = gy_tiles(d->cout, 2 * VL);
@@ -109,86 +102,6 @@ static void weights_tile(void *arg, int64_t t, int worker) {
     }
 }
 
-/* ---- inputs ---- */
-
-/* Where a tile of outputs begins. */
-static void tile_at(const winograd *j, int64_t t, int64_t *sample, int64_t at[3]) {
-    for (int i = 2; i >= 0; i--) {
-        at[i] = t % j->tiles[i] * 2;
-        t /= j->tiles[i];
-    }
-    *sample = t;
-}
-
-/* d = B^T d, elements `step` apart. */
-GY_INLINE void input_line(vf *d, const int step) {
-    vf d1 = d[step], d2 = d[2 * step];
-    d[0] = v_sub(d[0], d2);
-    d[3 * step] = v_sub(d1, d[3 * step]);
-    d[step] = v_add(d1, d2);
-    d[2 * step] = v_sub(d2, d1);
-}
-/* A vector of channels of a tile's 4^3 positions: position i of line l is at from[l] + at[i], where there is one. */
-GY_INLINE void transform_input(const float *const from[16], const int64_t at[4], const bool all, unsigned lines,
-                               unsigned there, int64_t n, float *to, int64_t plane) {
-    float room[ELEMENTS * VL] __attribute__((aligned(64)));
-#pragma GCC unroll 4
-    for (int a = 0; a < 4; a++) {
-        vf d[16];
-#pragma GCC unroll 16
-        for (int i = 0; i < 16; i++) {
-            const float *p = from[4 * a + i / 4] + at[i % 4];
-            bool inside = all || (lines >> (4 * a + i / 4) & there >> i % 4 & 1);
-            d[i] = !inside ? v_zero() : n == VL ? v_load(p) : v_loadn(p, n);
-        }
-#pragma GCC unroll 4
-        for (int i = 0; i < 4; i++) input_line(d + 4 * i, 1);
-#pragma GCC unroll 4
-        for (int i = 0; i < 4; i++) input_line(d + i, 4);
-#pragma GCC unroll 16
-        for (int i = 0; i < 16; i++) v_store(room + (16 * a + i) * VL, d[i]);
-    }
-    for (int i = 0; i < 16; i++) {
-        vf d[4];
-        for (int a = 0; a < 4; a++) d[a] = v_load(room + (16 * a + i) * VL);
-        input_line(d, 1);
-        for (int a = 0; a < 4; a++) {
-            if (n == VL)
-                v_store(to + (16 * a + i) * plane, d[a]);
-            else
-                v_storen(to + (16 * a + i) * plane, d[a], n);
-        }
-    }
-}
-static void input_tile(const winograd *j, int64_t t, float *v) {
-    const gy_conv_dims *d = &j->q.d;
-    const float *from[16];
-    int64_t sample, at[3], first[4], plane = v_plane(j);
-    unsigned lines = 0, there = 0;
-    tile_at(j, t, &sample, at);
-    for (int i = 0; i < 3; i++) at[i] -= j->q.before[i];
-    for (int i = 0; i < 16; i++) {
-        int64_t i0 = at[0] + i / 4, i1 = at[1] + i % 4;
-        bool inside = i0 >= 0 && i0 < d->in[0] && i1 >= 0 && i1 < d->in[1];
-        from[i] = inside ? j->q.in + (sample * d->n_in + (i0 * d->in[1] + i1) * d->in[2]) * d->cin : j->q.in;
-        lines |= (unsigned)inside << i;
-    }
-    for (int i = 0; i < 4; i++) {
-        bool inside = at[2] + i >= 0 && at[2] + i < d->in[2];
-        first[i] = inside ? (at[2] + i) * d->cin : 0;
-        there |= (unsigned)inside << i;
-    }
-    bool all = lines == 0xffff && there == 0xf;
-    for (int64_t c = 0; c < d->cin; c += VL) {
-        int64_t n = least(d->cin - c, VL), here[4];
-        for (int i = 0; i < 4; i++) here[i] = first[i] + c;
-        if (all && n == VL)
-            transform_input(from, here, true, lines, there, VL, v + c, plane);
-        else
-            transform_input(from, here, false, lines, there, n, v + c, plane);
-    }
-}
-
 /* ---- outputs ---- */
 
 /* out = A^T m, both with elements `step` apart. */
@@ -201,7 +114,7 @@ GY_INLINE void output_line(const vf *m, vf *out, const int step) {
 static void output_tile(const winograd *j, int64_t t, const float *m, int64_t j0, int64_t n) {
     const gy_conv_dims *d = &j->q.d;
     int64_t sample, at[3], plane = m_plane(j), live[3];
-    tile_at(j, t, &sample, at);
+    tile_at(&j->c, t, &sample, at);
     for (int i = 0; i < 3; i++) live[i] = least(d->out[i] - at[i], 2);
     float *out = j->q.out + (sample * d->n_out + (at[0] * d->out[1] + at[1]) * d->out[2] + at[2]) * d->cout + j0;
     for (int64_t r = 0; r < n; r += VL) {
@@ -233,7 +146,7 @@ static void output_tile(const winograd *j, int64_t t, const float *m, int64_t j0
 static void finish_line(const winograd *j, int64_t t, int64_t end, int64_t j0, int64_t n) {
     const gy_conv_dims *d = &j->q.d;
     int64_t sample, at[3];
-    tile_at(j, t, &sample, at);
+    tile_at(&j->c, t, &sample, at);
     int64_t cols = least(d->out[2] - at[2], 2 * (end - t));
     for (int64_t a = at[0]; a < least(d->out[0], at[0] + 2); a++)
         for (int64_t b = at[1]; b < least(d->out[1], at[1] + 2); b++) {
@@ -248,9 +161,9 @@ static void run_tile(void *arg, int64_t t, int worker) {
     char *room = j->room + (size_t)worker * j->room_bytes;
     float *v = (float *)(void *)room, *m = (float *)(void *)(room + j->v_bytes);
     int64_t lo, hi;
-    gy_tile_range(j->count, j->block, t, &lo, &hi);
+    gy_tile_range(j->c.count, j->block, t, &lo, &hi);
     int64_t count = hi - lo, heights = gy_tiles(count, GY_MR);
-    for (int64_t i = lo; i < hi; i++) input_tile(j, i, v + (i - lo) * d->cin);
+    for (int64_t i = lo; i < hi; i++) input_tile(&j->c, i, v + (i - lo) * d->cin, v_plane(j));
     for (int64_t panel = 0; panel < j->panels; panel++) {
         int64_t j0 = panel * 2 * VL, n = least(d->cout - j0, 2 * VL), nv = gy_tiles(n, VL), width = nv * VL;
         const float *u = j->u + panel * ELEMENTS * d->cin * 2 * VL;
@@ -262,7 +175,7 @@ static void run_tile(void *arg, int64_t t, int worker) {
             }
         for (int64_t i = lo; i < hi; i++) output_tile(j, i, m + (i - lo) * width, j0, n);
         for (int64_t i = lo, end; j->q.finish && i < hi; i = end) {
-            end = least(hi, (i / j->tiles[2] + 1) * j->tiles[2]);
+            end = least(hi, (i / j->c.tiles[2] + 1) * j->c.tiles[2]);
             finish_line(j, i, end, j0, n);
         }
     }
@@ -277,5 +190,5 @@ void GY_ISAFN(gy_conv_winograd3)(const gy_conv_direct *q, void *scratch, gy_pool
     j.u = (float *)(void *)((char *)scratch + j.row_bytes);
     j.room = (char *)j.u + j.u_bytes;
     gy_par(pool, j.panels * j.chunks, weights_tile, &j);
-    gy_par(pool, gy_tiles(j.count, j.block), run_tile, &j);
+    gy_par(pool, gy_tiles(j.c.count, j.block), run_tile, &j);
 }

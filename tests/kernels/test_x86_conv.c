@@ -307,6 +307,11 @@ static void winograd_in_three_axes_stays_within_its_bound(void **state) {
         compare_winograd(ctx, GY_OP_conv, &a, (operand *[]){&x, &w, &b, &r}, 4, &y2, 27 * s[4], 16);
         for (int n = 0; n < 3; n++) a.size[n] = s[1 + n];
         if (s[1] >= 4) compare_winograd(ctx, GY_OP_conv_dx, &a, (operand *[]){&y, &w}, 2, &x2, 27 * s[5], 16);
+        for (int n = 0; n < 3; n++) a.size[n] = 3;
+        operand w2 = operand_new(ctx, w.shape, 8);
+        if (s[4] * s[5] <= 4096)
+            compare_winograd(ctx, GY_OP_conv_dw, &a, (operand *[]){&x, &y}, 2, &w2, y.n / s[5], 16);
+        operand_free(ctx, &w2);
         operand *all[] = {&x, &w, &y, &b, &r, &y2, &x2};
         for (size_t k = 0; k < sizeof all / sizeof *all; k++) operand_free(ctx, all[k]);
     }
