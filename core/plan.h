@@ -18,8 +18,8 @@ enum {
     GY_PASS_CHAIN = 8,     /* elementwise operators tile by tile */
     GY_PASS_INPLACE = 16,  /* outputs overwrite inputs that nobody reads any more */
     GY_PASS_OFFSETS = 32,  /* buffers share memory by lifetime */
-    GY_PASS_WINOGRAD = 64, /* 3 x 3 convolutions by Winograd's algorithm, whose rounding errors are larger; also left
-                              out by the environment variable GYRUS_WINOGRAD=0 */
+    GY_PASS_WINOGRAD = 64, /* 3 x 3 and 3 x 3 x 3 convolutions by Winograd's algorithm, whose rounding errors are
+                              larger; also left out by the environment variable GYRUS_WINOGRAD=0 */
     GY_PASS_ALL = 127
 };
 
