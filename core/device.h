@@ -47,7 +47,11 @@ struct gy_device {
     void (*copy)(gy_device *d, void *dst, const void *src, size_t bytes); /* queued; from and to anywhere */
     void (*fill)(gy_device *d, void *dst, int byte, size_t bytes);        /* queued */
     void (*launch)(gy_device *d, const gy_launch *l);                     /* queued */
-    void (*wait)(gy_device *d);                                           /* until the queue is empty */
+    /* Describes a matrix of bf16 (rows of row_bytes, a multiple of 16) to kernels that copy it in tiles of box_rows x
+     * box_columns: 128 bytes at `map` (gy_tile_map of kernels/cuda/mma.h). false: failed. NULL: cannot be had. */
+    bool (*tile_map)(gy_device *d, void *map, const void *base, int64_t rows, int64_t columns, int64_t row_bytes,
+                     int box_rows, int box_columns);
+    void (*wait)(gy_device *d); /* until the queue is empty */
     /* A recording: what enqueue(arg) queues, to be queued again and again at one price (a CUDA graph). NULL on failure.
      */
     void *(*record)(gy_device *d, void (*enqueue)(void *arg), void *arg);

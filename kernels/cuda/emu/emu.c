@@ -480,6 +480,16 @@ static void emu_copy(gy_device *d, void *dst, const void *src, size_t bytes) {
 static void emu_fill(gy_device *d, void *dst, int byte, size_t bytes) {
     if (!*d->error && bytes) memset(dst, byte, bytes);
 }
+/* mma.c */
+void gy_emu_tile_map(void *to, const void *base, int64_t rows, int64_t columns, int64_t row_bytes, int box_rows,
+                     int box_columns);
+static bool emu_tile_map(gy_device *d, void *map, const void *base, int64_t rows, int64_t columns, int64_t row_bytes,
+                         int box_rows, int box_columns) {
+    bool ok = box_columns == 64 && box_rows <= 256 && row_bytes % 16 == 0 && (uintptr_t)base % 16 == 0;
+    if (!ok) gy_device_fail(d, "a matrix that cannot be copied in tiles");
+    gy_emu_tile_map(map, base, rows, columns, row_bytes, box_rows, box_columns);
+    return ok;
+}
 static void emu_wait(gy_device *d) {
     (void)d;
 }
@@ -551,6 +561,7 @@ gy_device *gy_emulator_open(gy_ctx *ctx) {
                             .copy = emu_copy,
                             .fill = emu_fill,
                             .launch = emu_launch,
+                            .tile_map = emu_tile_map,
                             .wait = emu_wait,
                             .record = emu_record,
                             .play = emu_play,
