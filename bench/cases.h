@@ -12,9 +12,11 @@ typedef struct bench_case {
     gy_t (*build)(gy_graph *g, const struct bench_case *c); /* the value to be named "y"; may name more outputs */
     const char *shape;                                      /* printf format with %d for each of d */
     int64_t d[BENCH_DIMS];
-    gy_dtype dtype; /* of the inputs; GY_DTYPE_DEFAULT: f32 */
-    bool quick;     /* in the short list */
-    bool step;      /* time the steps of `op` alone: a gradient without the forward pass that feeds it */
+    gy_dtype dtype;  /* of the inputs; GY_DTYPE_DEFAULT: f32 */
+    bool quick;      /* in the short list */
+    bool step;       /* time the steps of `op` alone: a gradient without the forward pass that feeds it */
+    bool in_place;   /* as in training, results take the place of operands: states that build makes and assigns */
+    gy_store *store; /* in_place: of the run's making; its states are the first inputs, and the outputs */
 } bench_case;
 
 extern const bench_case bench_cases[];

@@ -192,7 +192,8 @@ static gy_status take_task(run *r, gy_graph *g, gy_plan *p, const bench_case *c,
         if (!data) continue;
         if (t->n_in == BENCH_INPUTS)
             return gy_fail(r->ctx, GY_ERR_USAGE, "bench: %s has more than %d inputs", c->name, BENCH_INPUTS);
-        bench_fill(c, t->n_in, g->input[i].name, gy_dtype_of(v), gy_shape_of(v), data);
+        int64_t number = (c->in_place ? gy_store_count(c->store) : 0) + t->n_in;
+        bench_fill(c, number, g->input[i].name, gy_dtype_of(v), gy_shape_of(v), data);
         t->in_name[t->n_in] = g->input[i].name;
         t->in[t->n_in++] =
             (gy_tensor){.dtype = gy_dtype_of(v), .shape = gy_shape_of(v), .data = data, .borrowed = true};
@@ -200,6 +201,17 @@ static gy_status take_task(run *r, gy_graph *g, gy_plan *p, const bench_case *c,
     for (size_t i = 0; i < sizeof outputs / sizeof *outputs; i++) {
         gy_tensor y = gy_plan_output(p, outputs[i]);
         if (y.data) t->out[t->n_out++] = y;
+    }
+    return GY_OK;
+}
+
+/* The states after the first run, which later runs overwrite, stand for the outputs. */
+static gy_status keep_states(run *r, const bench_case *c, bench_task *t) {
+    for (int64_t i = 0; i < gy_store_count(c->store); i++) {
+        const gy_tensor *v = &gy_store_at(c->store, i)->value;
+        gy_status s = gy_tensor_new(r->ctx, &t->out[t->n_out], v->dtype, v->shape);
+        if (s != GY_OK) return s;
+        memcpy(t->out[t->n_out++].data, v->data, gy_tensor_bytes(v));
     }
     return GY_OK;
 }
@@ -214,7 +226,8 @@ static bool affordable(run *r, const bench_case *c, const bench_row *row, gy_gra
     if (!dry) return true; /* compiling again gives the message */
     gy_plan_info info = gy_plan_report(dry);
     gy_plan_free(dry);
-    double bytes = (double)(info.arena_bytes + info.input_bytes), seconds = info.flops * 1e-9 / r->report->peaks.gflops;
+    double bytes = (double)(info.arena_bytes + info.input_bytes + info.state_bytes),
+           seconds = info.flops * 1e-9 / r->report->peaks.gflops;
     if (bytes > 0.6 * available_bytes()) {
         note(r, "%s %s: left out: needs %.1f GB of memory", c->name, row->shape, bytes * 1e-9);
         return false;
@@ -238,7 +251,9 @@ static bool rounds(gy_op_id op) {
     return false;
 }
 
-static gy_status run_case(run *r, const bench_case *c) {
+static gy_status run_case(run *r, const bench_case *given) {
+    bench_case with_store = *given;
+    const bench_case *c = &with_store;
     bench_row row = {.isa = "ref"};
     gy_graph *g = gy_graph_new(r->ctx);
     if (!g) return GY_ERR_NOMEM;
@@ -251,10 +266,14 @@ static gy_status run_case(run *r, const bench_case *c) {
         gy_graph_free(g);
         return GY_OK;
     }
-    gy_output(c->build(g, c), "y");
     gy_plan *p = NULL;
     gy_status s = GY_OK;
-    if (affordable(r, c, &row, g)) {
+    if (c->in_place && !(with_store.store = gy_store_new(r->ctx))) s = GY_ERR_NOMEM;
+    if (s == GY_OK) {
+        gy_t y = c->build(g, c);
+        if (!c->in_place) gy_output(y, "y");
+    }
+    if (s == GY_OK && affordable(r, c, &row, g)) {
         p = gy_compile(g, (gy_plan_args){0});
         if (!p && gy_error_status(r->ctx) != GY_ERR_NOMEM) {
             note(r, "%s %s %s: left out: %s", c->name, row.shape, row.dtype, gy_error(r->ctx));
@@ -271,6 +290,7 @@ static gy_status run_case(run *r, const bench_case *c) {
         snprintf(row.isa, sizeof row.isa, "%s", bench_plan_tier(p, c->op));
         s = take_task(r, g, p, c, &t);
         if (s == GY_OK) s = gy_plan_run(p);
+        if (s == GY_OK && c->in_place) s = keep_states(r, c, &t);
         if (s == GY_OK) s = run_peers(r, &o, &t, &row, work_of(&o, &t, r->options.cold), &any);
         if (s == GY_OK && !any) {
             if (!bench_time(&(bench_side){sample_ours, &o}, 1, r->timing, &times)) s = gy_error_status(r->ctx);
@@ -280,9 +300,11 @@ static gy_status run_case(run *r, const bench_case *c) {
                 s = emit(r, &row);
             }
         }
+        for (int64_t i = 0; c->in_place && i < t.n_out; i++) gy_tensor_free(r->ctx, &t.out[i]);
     }
     gy_plan_free(p);
     gy_graph_free(g);
+    gy_store_free(with_store.store);
     return s;
 }
 

@@ -48,10 +48,14 @@ struct gy_device {
     void (*fill)(gy_device *d, void *dst, int byte, size_t bytes);        /* queued */
     void (*launch)(gy_device *d, const gy_launch *l);                     /* queued */
     void (*wait)(gy_device *d);                                           /* until the queue is empty */
-    /* data [n] := its sum over the ranks of d's context (core/group.h). Queued after what is queued, beside what follows
-     * until join, after which it is done. */
+    /* data [n] := its sum over the ranks of d's context (core/group.h). Queued after what is queued, beside what
+     * follows until join, after which it is done. */
     void (*sum_over_ranks)(gy_device *d, gy_dtype dtype, void *data, int64_t n);
     void (*join)(gy_device *d);
+    /* Describes a matrix of bf16 (rows of row_bytes, a multiple of 16) to kernels that copy it in tiles of box_rows x
+     * box_columns: 128 bytes at `map` (gy_tile_map of kernels/cuda/mma.h). false: failed. NULL: cannot be had. */
+    bool (*tile_map)(gy_device *d, void *map, const void *base, int64_t rows, int64_t columns, int64_t row_bytes,
+                     int box_rows, int box_columns);
     /* A recording: what enqueue(arg) queues, to be queued again and again at one price (a CUDA graph). NULL on failure.
      */
     void *(*record)(gy_device *d, void (*enqueue)(void *arg), void *arg);
@@ -60,8 +64,9 @@ struct gy_device {
     void (*close)(gy_device *d);
 };
 
-/* "cpu" (or NULL or ""): none; "emu": the emulator; "cuda", "cuda:1": a GPU, found through libcuda.so.1 at run time. To
- * be called before the context's first store is made, whose states lie in the device's memory from then on. */
+/* "cpu" (or NULL or ""): none; "emu": the emulator; "cuda", "cuda:1": a GPU, found through libcuda.so.1 at run time
+ * ("cuda" of several processes, group.h: that of the local rank). To be called before the context's first store is
+ * made, whose states lie in the device's memory from then on. */
 gy_status gy_ctx_set_device(gy_ctx *ctx, const char *name);
 gy_device *gy_ctx_device(const gy_ctx *ctx); /* NULL: the CPU */
 

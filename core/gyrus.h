@@ -6,6 +6,7 @@
 #include "cpu.h"
 #include "device.h"
 #include "graph.h"
+#include "group.h"
 #include "model.h"
 #include "module.h"
 #include "ops.h"

@@ -1,5 +1,6 @@
 /* Compiling and running. The passes are in passes.c, the lowering in lower.c, the memory layout in offsets.c. */
 #include "guard.h"
+#include "group.h"
 #include "plan_internal.h"
 
 #include <inttypes.h>
@@ -156,6 +157,7 @@ static gy_status allocate(gy_plan *p) {
         gy_status st = allocate_on_device(p);
         if (st != GY_OK) return st;
     }
+    if (p->args.feed_only && !(p->input_block = gy_calloc(p->ctx, 1, (size_t)p->input_bytes))) return GY_ERR_NOMEM;
     if (p->args.dry) return GY_OK;
     if (!p->device) {
         p->arena_block = gy_malloc(p->ctx, (size_t)p->arena_bytes);
@@ -180,6 +182,7 @@ gy_plan *gy_compile(gy_graph *g, gy_plan_args args) {
     if (gy_graph_status(g) != GY_OK) return NULL;
     gy_plan *p = gy_calloc(ctx, 1, sizeof *p);
     if (!p) return NULL;
+    args.dry = args.dry || args.feed_only;
     const char *eager = getenv("GYRUS_EAGER");
     if (eager && strcmp(eager, "1") == 0) args.check = true;
     if (args.check) args.off = GY_PASS_ALL;
@@ -187,8 +190,11 @@ gy_plan *gy_compile(gy_graph *g, gy_plan_args args) {
     if (winograd && strcmp(winograd, "0") == 0) args.off |= GY_PASS_WINOGRAD;
     *p = (gy_plan){.ctx = ctx, .given = g, .g = g, .args = args};
     const uint64_t cuda = UINT64_C(1) << GY_ISA_CUDA;
-    p->isa_mask = args.check ? 1 : args.isa_mask ? args.isa_mask : gy_ctx_device(ctx) ? cuda : gy_ctx_isa_mask(ctx);
-    if (p->isa_mask == cuda) p->device = gy_ctx_device(ctx);
+    p->isa_mask = args.check || args.feed_only ? 1
+                  : args.isa_mask              ? args.isa_mask
+                  : gy_ctx_device(ctx)         ? cuda
+                                               : gy_ctx_isa_mask(ctx);
+    if (p->isa_mask == cuda && !args.feed_only) p->device = gy_ctx_device(ctx);
     p->precision = args.precision ? args.precision : gy_ctx_precision(ctx);
     gy_arena_init(&p->mem, ctx);
     gy_status st = GY_OK;
@@ -235,7 +241,14 @@ gy_status gy_plan_feed(gy_plan *p, const char *name, const gy_tensor *value) {
 
 void *gy_plan_input(gy_plan *p, const char *name) {
     const gy_place *q = input_place(p, name);
-    return q && q->buffer >= 0 && !p->args.dry ? p->input_block + p->buffer[q->buffer].offset : NULL;
+    return q && q->buffer >= 0 && p->input_block ? p->input_block + p->buffer[q->buffer].offset : NULL;
+}
+
+const char *gy_plan_input_at(gy_plan *p, int64_t i, gy_tensor *t) {
+    if (i < 0 || i >= p->n_input) return NULL;
+    const gy_place *q = &p->input[i].place;
+    *t = (gy_tensor){q->dtype, q->shape, gy_plan_input(p, p->input[i].name), true};
+    return p->input[i].name;
 }
 
 void gy_plan_set_rng(gy_plan *p, uint64_t seed, uint64_t step) {

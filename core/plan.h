@@ -18,8 +18,8 @@ enum {
     GY_PASS_CHAIN = 8,     /* elementwise operators tile by tile */
     GY_PASS_INPLACE = 16,  /* outputs overwrite inputs that nobody reads any more */
     GY_PASS_OFFSETS = 32,  /* buffers share memory by lifetime */
-    GY_PASS_WINOGRAD = 64, /* 3 x 3 convolutions by Winograd's algorithm, whose rounding errors are larger; also left
-                              out by the environment variable GYRUS_WINOGRAD=0 */
+    GY_PASS_WINOGRAD = 64, /* 3 x 3 and 3 x 3 x 3 convolutions by Winograd's algorithm, whose rounding errors are
+                              larger; also left out by the environment variable GYRUS_WINOGRAD=0 */
     GY_PASS_ALL = 127
 };
 
@@ -27,6 +27,7 @@ typedef struct gy_plan_args {
     uint32_t off;               /* GY_PASS_* to leave out */
     bool check;                 /* run every node alone on ref kernels and stop at the first NaN or Inf; also set by
                                    the environment variable GYRUS_EAGER=1 */
+    bool feed_only;             /* lay out, and allocate the inputs alone: to be fed, not run */
     bool no_assign;             /* evaluate only: states stay as they are */
     bool dry;                   /* lay out, but allocate nothing: for memory estimates; cannot run */
     const char *const *outputs; /* the outputs wanted, NULL-terminated; NULL: all */
@@ -49,6 +50,8 @@ void gy_plan_free(gy_plan *p);
 gy_status gy_plan_feed(gy_plan *p, const char *name, const gy_tensor *value) GY_MUST_CHECK;
 /* The input's own memory (contiguous), to fill in place; NULL: no such input in this plan. */
 void *gy_plan_input(gy_plan *p, const char *name);
+/* Input i of the plan and its memory in *t; its name, or NULL past the last. */
+const char *gy_plan_input_at(gy_plan *p, int64_t i, gy_tensor *t);
 /* Seed and step of the random operators of the next run. */
 void gy_plan_set_rng(gy_plan *p, uint64_t seed, uint64_t step);
 

@@ -1,4 +1,5 @@
 /* The job: configurations, the training loop, compiled graphs. No file format is known here. */
+#include "group.h"
 #include "model.h"
 
 #include <errno.h>
@@ -169,8 +170,8 @@ void gy_compiled_free(gy_compiled *c) {
     *c = (gy_compiled){0};
 }
 
-static gy_status compile(gy_job *j, gy_build *b, void (*build)(gy_build *), bool train, bool dry, const gy_hook *hooks,
-                         int64_t n_hooks, gy_compiled *out) {
+static gy_status compile(gy_job *j, gy_build *b, void (*build)(gy_build *), bool train, gy_plan_args args,
+                         const gy_hook *hooks, int64_t n_hooks, gy_compiled *out) {
     *out = (gy_compiled){.g = gy_graph_new(j->ctx)};
     if (!out->g) return GY_ERR_NOMEM;
     gy_mod m = gy_mod_make(out->g, j->store, j->seed, train);
@@ -181,7 +182,7 @@ static gy_status compile(gy_job *j, gy_build *b, void (*build)(gy_build *), bool
     b->ablate = j->ablate;
     b->job = j->data ? j : NULL;
     build(b);
-    out->plan = gy_compile(out->g, (gy_plan_args){.dry = dry});
+    out->plan = gy_compile(out->g, args);
     if (out->plan) return GY_OK;
     gy_compiled_free(out);
     return gy_error_status(j->ctx);
@@ -189,13 +190,58 @@ static gy_status compile(gy_job *j, gy_build *b, void (*build)(gy_build *), bool
 
 gy_status gy_job_compile(gy_job *j, int64_t batch, const gy_hook *hooks, int64_t n_hooks, gy_compiled *out) {
     gy_build b = {.batch = batch};
-    return compile(j, &b, j->def->build, false, false, hooks, n_hooks, out);
+    return compile(j, &b, j->def->build, false, (gy_plan_args){0}, hooks, n_hooks, out);
 }
 
 gy_status gy_job_compile_phase(gy_job *j, int64_t phase, bool dry, gy_compiled *out) {
-    gy_build b = {.batch = j->batch, .phase = phase};
+    int64_t ranks = gy_group_size(gy_ctx_group(j->ctx));
+    gy_build b = {.batch = j->batch / ranks, .phase = phase};
     if (!j->def->objective) return gy_fail(j->ctx, GY_ERR_UNSUPPORTED, "%s is not trained by steps", j->def->slug);
-    return compile(j, &b, j->def->objective, true, dry, NULL, 0, out);
+    if (j->batch % ranks)
+        return gy_fail(j->ctx, GY_ERR_USAGE,
+                       "a batch of %" PRId64 " rows cannot be shared evenly by %" PRId64 " processes", j->batch, ranks);
+    return compile(j, &b, j->def->objective, true, (gy_plan_args){.dry = dry}, NULL, 0, out);
+}
+
+/* ---- a batch shared by several processes ---- */
+
+/* The plan of a phase over the whole batch, of which only the inputs' memory exists: the model fills it as if it were
+ * alone, then each process takes its rows. NULL plan: alone. */
+static gy_status compile_feeder(gy_job *j, int64_t phase, gy_compiled *out) {
+    *out = (gy_compiled){0};
+    if (gy_group_size(gy_ctx_group(j->ctx)) == 1) return GY_OK;
+    gy_build b = {.batch = j->batch, .phase = phase};
+    return compile(j, &b, j->def->objective, true, (gy_plan_args){.feed_only = true}, NULL, 0, out);
+}
+
+/* Inputs of `whole` to those of `part`: as they are, or this rank's share of the one axis that is longer. */
+static gy_status take_share(gy_job *j, gy_plan *whole, gy_plan *part) {
+    const gy_group *group = gy_ctx_group(j->ctx);
+    int64_t ranks = gy_group_size(group), rank = gy_group_rank(group);
+    for (int64_t i = 0;; i++) {
+        gy_tensor from, to;
+        const char *name = gy_plan_input_at(part, i, &to), *found;
+        if (!name) return GY_OK;
+        for (int64_t k = 0; (found = gy_plan_input_at(whole, k, &from)) && strcmp(found, name) != 0;) k++;
+        if (!found || !from.data || !to.data) continue;
+        int64_t axis = -1, outer = 1, inner = 1;
+        bool fits = from.shape.rank == to.shape.rank;
+        for (int64_t d = 0; fits && d < to.shape.rank; d++) {
+            if (from.shape.dim[d] == to.shape.dim[d]) {
+                *(axis < 0 ? &outer : &inner) *= to.shape.dim[d];
+            } else {
+                fits = axis < 0 && from.shape.dim[d] == ranks * to.shape.dim[d];
+                axis = d;
+            }
+        }
+        if (!fits)
+            return gy_fail(j->ctx, GY_ERR_UNSUPPORTED, "%s: input '%s' cannot be shared by %" PRId64 " processes",
+                           j->def->slug, name, ranks);
+        size_t run = (size_t)inner * gy_dtype_size(to.dtype) * (size_t)(axis < 0 ? 1 : to.shape.dim[axis]);
+        for (int64_t o = 0; o < outer; o++)
+            memcpy((char *)to.data + (size_t)o * run,
+                   (char *)from.data + (size_t)(axis < 0 ? o : o * ranks + rank) * run, run);
+    }
 }
 
 /* ---- the loop ---- */
@@ -206,16 +252,21 @@ gy_status gy_job_open(gy_job *j) {
 }
 
 /* One phase of one step: feed, run, look at the loss. */
-static gy_status run_phase(gy_job *j, gy_plan *p, int64_t phase, gy_metrics *logged) {
-    gy_status s = j->def->batch(j, p, phase, j->step);
+static gy_status run_phase(gy_job *j, gy_plan *p, gy_plan *feeder, int64_t phase, gy_metrics *logged) {
+    gy_group *group = gy_ctx_group(j->ctx);
+    gy_status s = j->def->batch(j, feeder ? feeder : p, phase, j->step);
+    if (s == GY_OK && feeder) s = take_share(j, feeder, p);
     if (s != GY_OK) return s;
-    gy_plan_set_rng(p, j->seed, (uint64_t)j->step);
+    gy_plan_set_rng(p, j->seed + (uint64_t)gy_group_rank(group) * 0x9E3779B97F4A7C15u, (uint64_t)j->step);
     double lr = j->def->lr ? j->def->lr(j, phase, j->step) : 1e-3;
     double *in = gy_plan_input(p, "lr");
     if (in) *in = lr;
     s = gy_plan_run(p);
     if (s != GY_OK) return s;
     double loss = gy_plan_scalar(p, "loss");
+    s = gy_group_sum(group, GY_F64, &loss, 1);
+    if (s != GY_OK) return s;
+    loss /= gy_group_size(group);
     char name[48];
     snprintf(name, sizeof name, phase ? "loss%d" : "loss", (int)phase);
     gy_metric_add(logged, name, loss, NAN, "");
@@ -232,23 +283,26 @@ gy_status gy_job_train(gy_job *j) {
     gy_ctx *ctx = j->ctx;
     int64_t n = j->def->phases ? j->def->phases(j) : 1;
     if (n < 1) return gy_fail(ctx, GY_ERR_USAGE, "%s: no training phase", j->def->slug);
-    gy_compiled *c = gy_calloc(ctx, (size_t)n, sizeof *c);
+    gy_compiled *c = gy_calloc(ctx, (size_t)n, 2 * sizeof *c), *feeder = c + n;
     if (!c) return GY_ERR_NOMEM;
     gy_status s = GY_OK;
-    for (int64_t i = 0; s == GY_OK && i < n; i++) s = gy_job_compile_phase(j, i, false, &c[i]);
+    for (int64_t i = 0; s == GY_OK && i < n; i++) {
+        s = gy_job_compile_phase(j, i, false, &c[i]);
+        if (s == GY_OK) s = compile_feeder(j, i, &feeder[i]);
+    }
     bool more = true;
     while (s == GY_OK && more && j->step < j->steps) {
         gy_metrics logged = {0};
         int64_t only = j->def->phase_of ? j->def->phase_of(j, j->step) : -1;
         for (int64_t i = 0; s == GY_OK && i < n; i++)
-            if (only < 0 || only == i) s = run_phase(j, c[i].plan, i, &logged);
+            if (only < 0 || only == i) s = run_phase(j, c[i].plan, feeder[i].plan, i, &logged);
         if (s != GY_OK) break;
         j->step++;
         if (j->sink.step) more = j->sink.step(j->sink.user, j, &logged);
         bool due = j->step == j->steps || !more || (j->save_every && j->step % j->save_every == 0);
         if (due && j->sink.save) s = j->sink.save(j->sink.user, j);
     }
-    for (int64_t i = 0; i < n; i++) gy_compiled_free(&c[i]);
+    for (int64_t i = 0; i < 2 * n; i++) gy_compiled_free(&c[i]);
     gy_free(ctx, c);
     if (s == GY_OK && !more && j->step < j->steps)
         return gy_fail(ctx, GY_ERR_INTERRUPTED, "stopped after step %" PRId64 " of %" PRId64, j->step, j->steps);

@@ -6,6 +6,7 @@
 #include "../formats/json.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char *formula_of(const char *op, size_t n) {
@@ -39,14 +40,34 @@ static int64_t parameters_of(const gy_store *store, const char *scope) {
     return sum;
 }
 
-int64_t cli_step_parameters(const gy_plan *p, const gy_store *store, int64_t step) {
-    const char *scope = gy_plan_step(p, step).scope;
-    for (int64_t i = 0; i < step; i++)
-        if (strcmp(gy_plan_step(p, i).scope, scope) == 0) return 0;
-    return parameters_of(store, scope);
+typedef struct placed {
+    const char *scope;
+    int64_t step;
+} placed;
+
+static int by_scope(const void *a, const void *b) {
+    const placed *x = a, *y = b;
+    int order = strcmp(x->scope, y->scope);
+    return order ? order : (x->step > y->step) - (x->step < y->step);
 }
 
-static void print_table(const gy_plan *p, const gy_store *store, bool timed) {
+int64_t *cli_step_parameters(gy_ctx *ctx, const gy_plan *p, const gy_store *store) {
+    int64_t n = gy_plan_report(p).steps;
+    int64_t *out = gy_calloc(ctx, (size_t)n + 1, sizeof *out);
+    placed *at = gy_calloc(ctx, (size_t)n + 1, sizeof *at);
+    for (int64_t i = 0; out && at && i < n; i++) at[i] = (placed){gy_plan_step(p, i).scope, i};
+    if (out && at) qsort(at, (size_t)n, sizeof *at, by_scope); /* each layer's steps side by side, the first ahead */
+    for (int64_t i = 0; out && at && i < n; i++)
+        if (i == 0 || strcmp(at[i].scope, at[i - 1].scope) != 0) out[at[i].step] = parameters_of(store, at[i].scope);
+    if (!at) {
+        gy_free(ctx, out);
+        out = NULL;
+    }
+    gy_free(ctx, at);
+    return out;
+}
+
+static void print_table(const gy_plan *p, const gy_store *store, const int64_t *own, bool timed) {
     gy_plan_info r = gy_plan_report(p);
     char shape[GY_SHAPE_TEXT], t1[32], t2[32], number[32], formula[512], time[32] = "";
     int64_t rest = gy_store_parameters(store);
@@ -54,7 +75,7 @@ static void print_table(const gy_plan *p, const gy_store *store, bool timed) {
            "result", "parameters", "work", "moved", timed ? "  time us" : "", "kernel", "formula", cli_plain(stdout));
     for (int64_t i = 0; i < r.steps; i++) {
         gy_plan_step_info s = gy_plan_step(p, i);
-        int64_t parameters = cli_step_parameters(p, store, i);
+        int64_t parameters = own[i];
         rest -= parameters;
         snprintf(number, sizeof number, "%" PRId64, parameters);
         if (timed) snprintf(time, sizeof time, "%9.1f", 1e6 * s.seconds / CLI_EXPLAIN_RUNS);
@@ -66,7 +87,7 @@ static void print_table(const gy_plan *p, const gy_store *store, bool timed) {
     if (rest > 0) printf("%-4s %-30s %-28s %-22s %10" PRId64 "\n", "", "layers without a step", "", "", rest);
 }
 
-static void put_steps(gy_json_writer *w, const gy_plan *p, const gy_store *store, bool timed) {
+static void put_steps(gy_json_writer *w, const gy_plan *p, const int64_t *own, bool timed) {
     gy_plan_info r = gy_plan_report(p);
     char formula[512];
     gy_json_open_array(w, "steps");
@@ -81,7 +102,7 @@ static void put_steps(gy_json_writer *w, const gy_plan *p, const gy_store *store
         gy_json_open_array(w, "shape");
         for (int64_t d = 0; d < s.shape.rank; d++) gy_json_put_int(w, NULL, s.shape.dim[d]);
         gy_json_close(w);
-        gy_json_put_int(w, "parameters", cli_step_parameters(p, store, i));
+        gy_json_put_int(w, "parameters", own[i]);
         gy_json_put_real(w, "flops", s.flops);
         gy_json_put_real(w, "bytes", s.bytes);
         gy_json_put_string(w, "kernel", s.kernel);
@@ -93,7 +114,7 @@ static void put_steps(gy_json_writer *w, const gy_plan *p, const gy_store *store
     gy_json_close(w);
 }
 
-static int print_json(gy_ctx *ctx, const cli_args *a, const gy_job *j, const gy_plan *p) {
+static int print_json(gy_ctx *ctx, const cli_args *a, const gy_job *j, const gy_plan *p, const int64_t *own) {
     const gy_model_def *d = j->def;
     gy_plan_info r = gy_plan_report(p);
     gy_json_writer w;
@@ -115,7 +136,7 @@ static int print_json(gy_ctx *ctx, const cli_args *a, const gy_job *j, const gy_
     gy_json_open_array(&w, "equations");
     for (const char *const *e = d->equations; e && *e; e++) gy_json_put_string(&w, NULL, *e);
     gy_json_close(&w);
-    put_steps(&w, p, j->store, cli_has(a, "--time"));
+    put_steps(&w, p, own, cli_has(a, "--time"));
     gy_json_close(&w);
     if (gy_json_finish(&w, &text, &n) != GY_OK) return cli_fail(ctx, a);
     printf("%s\n", text);
@@ -123,7 +144,7 @@ static int print_json(gy_ctx *ctx, const cli_args *a, const gy_job *j, const gy_
     return CLI_OK;
 }
 
-static void print(const cli_args *a, const gy_job *j, const gy_plan *p) {
+static void print(const cli_args *a, const gy_job *j, const gy_plan *p, const int64_t *own) {
     const gy_model_def *d = j->def;
     gy_plan_info r = gy_plan_report(p);
     char t1[32], t2[32], t3[32], t4[32];
@@ -131,7 +152,7 @@ static void print(const cli_args *a, const gy_job *j, const gy_plan *p) {
            d->job);
     for (const char *const *e = d->equations; e && *e; e++) printf("  %s\n", *e);
     printf("\nconfiguration %s, batch %" PRId64 "\n\n", j->config_name, j->batch);
-    print_table(p, j->store, cli_has(a, "--time"));
+    print_table(p, j->store, own, cli_has(a, "--time"));
     printf("\nin all: %" PRId64 " parameters, %" PRId64
            " steps, %s, %s moved; working memory %s (%s if nothing shared its place)\n",
            gy_store_parameters(j->store), r.steps, cli_count_text(r.flops, "FLOP", t1), cli_bytes_text(r.bytes, t2),
@@ -153,9 +174,10 @@ static gy_plan *make_plan(gy_graph *g, bool timed) {
     return NULL;
 }
 
-static int write_page(gy_ctx *ctx, const cli_args *a, const gy_job *j, const gy_plan *p, const char *path) {
+static int write_page(gy_ctx *ctx, const cli_args *a, const gy_job *j, const gy_plan *p, const int64_t *own,
+                      const char *path) {
     char *command = cli_command_text(ctx, a);
-    gy_status s = command ? cli_explain_page(ctx, j, p, cli_has(a, "--time"), path, command) : GY_ERR_NOMEM;
+    gy_status s = command ? cli_explain_page(ctx, j, p, own, cli_has(a, "--time"), path, command) : GY_ERR_NOMEM;
     gy_free(ctx, command);
     if (s != GY_OK) return cli_fail(ctx, a);
     fprintf(stderr, "page: %s\n", path);
@@ -175,14 +197,16 @@ static int explain(gy_ctx *ctx, const cli_args *a, gy_job *j) {
     if (!cli_int(ctx, a, "--batch", 1, 1 << 24, &j->batch)) return cli_fail(ctx, a);
     gy_graph *g = cli_build(j, j->batch);
     gy_plan *p = g ? make_plan(g, timed) : NULL;
+    int64_t *own = p ? cli_step_parameters(ctx, p, j->store) : NULL;
     int rc = CLI_OK;
-    if (!p)
+    if (!own)
         rc = cli_fail(ctx, a);
     else if (cli_has(a, "--json"))
-        rc = print_json(ctx, a, j, p);
+        rc = print_json(ctx, a, j, p, own);
     else if (!page)
-        print(a, j, p);
-    if (page && rc == CLI_OK) rc = write_page(ctx, a, j, p, page);
+        print(a, j, p, own);
+    if (page && rc == CLI_OK) rc = write_page(ctx, a, j, p, own, page);
+    gy_free(ctx, own);
     gy_plan_free(p);
     gy_graph_free(g);
     return rc;

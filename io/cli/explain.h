@@ -11,11 +11,13 @@ enum { CLI_EXPLAIN_RUNS = 10 }; /* timed, after as many for warming up */
 
 /* A step's formula; a chain ("chain: mul add") is told by the formulas of its parts. */
 const char *cli_step_formula(const gy_plan_step_info *s, char buf[512]);
-/* Scalars of the parameters of the step's layer, at the first step of that layer; elsewhere 0. */
-int64_t cli_step_parameters(const gy_plan *p, const gy_store *store, int64_t step);
+/* Scalars of the parameters of each step's layer, at the first step of that layer; elsewhere 0. To be freed; NULL: no
+ * memory. */
+int64_t *cli_step_parameters(gy_ctx *ctx, const gy_plan *p, const gy_store *store);
 
-/* Writes the page; `timed`: the plan was profiled over CLI_EXPLAIN_RUNS runs. command: what makes the page again. */
-gy_status cli_explain_page(gy_ctx *ctx, const gy_job *j, const gy_plan *p, bool timed, const char *path,
-                           const char *command) GY_MUST_CHECK;
+/* Writes the page; own: cli_step_parameters; `timed`: the plan was profiled over CLI_EXPLAIN_RUNS runs. command: what
+ * makes the page again. */
+gy_status cli_explain_page(gy_ctx *ctx, const gy_job *j, const gy_plan *p, const int64_t *own, bool timed,
+                           const char *path, const char *command) GY_MUST_CHECK;
 
 #endif

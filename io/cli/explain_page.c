@@ -95,8 +95,8 @@ static gy_status chart(gy_ctx *ctx, gy_report *report, const gy_plan *p, bool se
 
 enum { COLUMNS = 10, MOST_ROWS = 3000 }; /* longer tables are hard to read; a row takes some 250 bytes */
 
-static gy_status table(gy_ctx *ctx, gy_report *report, const gy_job *j, const gy_plan *p, bool timed,
-                       const char *command) {
+static gy_status table(gy_ctx *ctx, gy_report *report, const gy_job *j, const gy_plan *p, const int64_t *own,
+                       bool timed, const char *command) {
     static const char *const columns[COLUMNS] = {"step",       "layer", "operator", "formula", "result",
                                                  "parameters", "work",  "moved",    "kernel",  "time in us"};
     int64_t all = gy_plan_report(p).steps, n = all < MOST_ROWS ? all : MOST_ROWS, shown = timed ? COLUMNS : COLUMNS - 1,
@@ -105,7 +105,7 @@ static gy_status table(gy_ctx *ctx, gy_report *report, const gy_job *j, const gy
     gy_status s = cell ? GY_OK : GY_ERR_NOMEM;
     for (int64_t i = 0; s == GY_OK && i < n; i++) {
         gy_plan_step_info t = gy_plan_step(p, i);
-        int64_t parameters = cli_step_parameters(p, j->store, i);
+        int64_t parameters = own[i];
         char **row = cell + i * shown;
         row[0] = gy_format(ctx, "%" PRId64, i);
         row[1] = gy_strdup(ctx, *t.scope ? t.scope : "-");
@@ -157,8 +157,8 @@ static void facts(gy_report *report, const gy_job *j, const gy_plan *p) {
     gy_report_fact(report, "version", GY_VERSION);
 }
 
-gy_status cli_explain_page(gy_ctx *ctx, const gy_job *j, const gy_plan *p, bool timed, const char *path,
-                           const char *command) {
+gy_status cli_explain_page(gy_ctx *ctx, const gy_job *j, const gy_plan *p, const int64_t *own, bool timed,
+                           const char *path, const char *command) {
     gy_report *report;
     gy_report_args args = {.title = j->def->title, .subtitle = j->def->job, .command = command};
     gy_status s = gy_report_new(ctx, args, &report);
@@ -176,7 +176,7 @@ gy_status cli_explain_page(gy_ctx *ctx, const gy_job *j, const gy_plan *p, bool 
     if (s == GY_OK)
         s = timed ? chart(ctx, report, p, true, command)
                   : gy_report_explain(report, "time", "it was not measured: `--time` runs the model on zeros");
-    if (s == GY_OK) s = table(ctx, report, j, p, timed, command);
+    if (s == GY_OK) s = table(ctx, report, j, p, own, timed, command);
     gy_report_term(report, "FLOP", "one floating-point operation; a multiplication and an addition are two");
     gy_report_term(report, "kernel", "the routine that runs a step on this machine, with its instruction set");
     gy_report_term(report, "step", "one operator, or several fused into one, as the plan runs them in turn");

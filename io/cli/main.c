@@ -319,6 +319,7 @@ int main(int argc, char **argv) {
     for (const cli_option *o = v->options; o->name; o++) places = places || strcmp(o->name, "--device") == 0;
     gy_status s = v->run != cli_convert ? cli_precision(ctx, &a) : GY_OK;
     const char *device = cli_get(&a, "--device");
+    if (s == GY_OK && v->run == cli_train) s = gy_ctx_join(ctx);
     if (s == GY_OK && places) s = gy_ctx_set_device(ctx, device ? device : getenv("GYRUS_DEVICE"));
     rc = s != GY_OK ? cli_fail(ctx, &a) : v->run(ctx, &a);
     gy_ctx_free(ctx);

@@ -203,12 +203,26 @@ static gy_status prepare(gy_ctx *ctx, const cli_args *a, gy_job *j, const char *
     return s;
 }
 
+/* A rank other than the first: it trains along; the first writes, draws and reports. */
+static bool go_on(void *user, const gy_job *j, const gy_metrics *logged) {
+    (void)user, (void)j, (void)logged;
+    return !cli_stop_asked();
+}
+static int train_along(gy_ctx *ctx, const cli_args *a, gy_job *j, const char *dir, bool resume) {
+    j->sink = (gy_job_sink){.step = go_on};
+    cli_catch_signals();
+    gy_status s = resume ? gy_run_load(ctx, dir, j) : GY_OK;
+    if (s == GY_OK && j->def->objective) s = gy_job_train(j);
+    return s == GY_OK ? CLI_OK : cli_fail(ctx, a);
+}
+
 static int train(gy_ctx *ctx, const cli_args *a, gy_job *j, const char *dir, bool resume, char **command) {
     gy_run_folder *run = NULL;
     gy_metrics metrics;
     gy_status s = prepare(ctx, a, j, dir, resume);
     if (s != GY_OK) return cli_fail(ctx, a);
     if (cli_has(a, "--dry-run")) return dry_run(ctx, a, j, dir);
+    if (gy_group_rank(gy_ctx_group(ctx)) > 0) return train_along(ctx, a, j, dir, resume);
     *command = cli_command_text(ctx, a);
     char *argv[] = {*command, NULL};
     s = *command ? gy_run_open(ctx, dir, resume, &run) : GY_ERR_NOMEM;
@@ -224,6 +238,7 @@ static int train(gy_ctx *ctx, const cli_args *a, gy_job *j, const char *dir, boo
     cli_catch_signals();
     if (s == GY_OK && j->def->objective) s = gy_job_train(j);
     if (p.failed != GY_OK) s = p.failed;
+    gy_group_leave(gy_ctx_group(ctx)); /* what follows is this process's alone */
     if (s == GY_OK) s = evaluate(j, &metrics);
     if (s == GY_OK && j->def->artefacts) s = j->def->artefacts(j, dir);
     double seconds = cli_now() - t0;

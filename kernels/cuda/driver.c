@@ -33,9 +33,12 @@ enum { /* CUdevice_attribute, CUfunction_attribute, flags */
        ATTACH_GLOBAL = 1,
        CAPTURE_THREAD_LOCAL = 1,
        EVENT_WITHOUT_TIME = 2,
-       CONTEXT_LAUNCH = 256, /* kernels kept by name */
-       MOST_SUMS = 64,       /* over ranks, in one launch of NCCL */
-       ENOUGH_SUMS = 8 << 20 /* bytes: no reason to wait for more */
+       MOST_SUMS = 64,        /* over ranks, in one launch of NCCL */
+       ENOUGH_SUMS = 8 << 20, /* bytes: no reason to wait for more */
+       TENSOR_BF16 = 9,
+       TENSOR_SWIZZLE_128 = 3,
+       TENSOR_PROMOTE_128 = 2,
+       CONTEXT_LAUNCH = 256 /* kernels kept by name */
 };
 
 /* The driver's functions; filled by name. */
@@ -77,6 +80,10 @@ typedef struct driver {
     cu_result (*graph_exec_free)(cu_graph_exec);
     cu_result (*graph_free)(cu_graph);
     cu_result (*error_text)(cu_result, const char **);
+    /* NULL before version 12: map, type, axes, base, sizes, strides in bytes of all axes but the first, box, steps,
+     * interleave, swizzle, promotion in the second cache, what is read outside */
+    cu_result (*tensor_map)(void *, int, unsigned, void *, const uint64_t *, const uint64_t *, const unsigned *,
+                            const unsigned *, int, int, int, int);
 } driver;
 
 /* fatbins.S */
@@ -158,6 +165,8 @@ static const char *open_driver(driver *d) {
         if (!f) why = "the CUDA driver is too old: version 11.4 or later is needed";
         memcpy(need[i].to, &f, sizeof f);
     }
+    void *optional = why ? NULL : dlsym(d->library, "cuTensorMapEncodeTiled");
+    memcpy(&d->tensor_map, &optional, sizeof optional);
     if (!why && d->init(0) != 0) why = "the CUDA driver does not start: no GPU, or none that this process may use";
     if (why) {
         dlclose(d->library);
@@ -235,6 +244,15 @@ static void device_copy(gy_device *d, void *dst, const void *src, size_t bytes) 
 static void device_fill(gy_device *d, void *dst, int byte, size_t bytes) {
     if (!*d->error && bytes)
         done(d, of(d)->cu.fill((cu_pointer)(uintptr_t)dst, (unsigned char)byte, bytes, of(d)->stream), "fill");
+}
+static bool device_tile_map(gy_device *d, void *map, const void *base, int64_t rows, int64_t columns, int64_t row_bytes,
+                            int box_rows, int box_columns) {
+    const uint64_t size[] = {(uint64_t)columns, (uint64_t)rows}, stride[] = {(uint64_t)row_bytes};
+    const unsigned box[] = {(unsigned)box_columns, (unsigned)box_rows}, step[] = {1, 1};
+    return done(d,
+                of(d)->cu.tensor_map(map, TENSOR_BF16, 2, (void *)(uintptr_t)base, size, stride, box, step, 0,
+                                     TENSOR_SWIZZLE_128, TENSOR_PROMOTE_128, 0),
+                "describing a matrix");
 }
 static void device_wait(gy_device *d) {
     done(d, of(d)->cu.stream_wait(of(d)->stream), "a kernel failed");
@@ -353,6 +371,7 @@ static const char *start(gpu *g, int index) {
     g->device.sm = 10 * major + minor;
     g->device.shared_limit = (size_t)limit;
     g->device.processors = processors;
+    g->device.tile_map = g->cu.tensor_map ? device_tile_map : NULL;
     if (g->device.sm < 80) return "compute capability 8.0 (Ampere) or later is needed";
     if (!gy_fatbin_count) return "this program was built without the CUDA toolkit (make CUDA=1)";
     g->module = calloc((size_t)gy_fatbin_count, sizeof *g->module);

@@ -68,5 +68,10 @@ size_t matmul_cut_scratch(const matmul_args *p, matmul_cut c, size_t element);
 matmul_args matmul_part(matmul_args p, matmul_cut c, void *scratch, int depth);
 /* Adds the parts in k->scratch and finishes problem p. */
 void matmul_finish(const gy_kargs *k, const matmul_args *p, int parts);
+
+/* matmul_sm90.cu: whether it takes the problem; what scratch it needs; runs it. */
+bool matmul_sm90_takes(const gy_kargs *k, const matmul_args *p);
+size_t matmul_sm90_scratch(const matmul_args *p);
+void matmul_sm90_run(const gy_kargs *k, const matmul_args *p);
 #endif
 #endif

@@ -221,6 +221,7 @@ size_t cuda_matmul_bf16_scratch(const gy_kargs *k, int threads);
 size_t cuda_matmul_bf16_scratch(const gy_kargs *k, int threads) {
     matmul_args p = matmul_problem(k);
     (void)threads;
+    if (matmul_sm90_takes(k, &p)) return matmul_sm90_scratch(&p);
     return matmul_cut_scratch(&p, matmul_cut_of(&p, 128, 64), sizeof(float));
 }
 
@@ -229,6 +230,10 @@ void cuda_matmul_bf16(const gy_kargs *k) {
         {{&matmul_bf16_small_dd, &matmul_bf16_small_dl}, {&matmul_bf16_small_ld, &matmul_bf16_small_ll}},
         {{&matmul_bf16_dd, &matmul_bf16_dl}, {&matmul_bf16_ld, &matmul_bf16_ll}}};
     matmul_args whole = matmul_problem(k);
+    if (matmul_sm90_takes(k, &whole)) {
+        matmul_sm90_run(k, &whole);
+        return;
+    }
     matmul_cut c = matmul_cut_of(&whole, 128, 64);
     matmul_args p = matmul_part(whole, c, k->scratch, DEPTH);
     bool a_lines = p.a_row == 1 && p.a_depth != 1, b_lines = p.b_col == 1 && p.b_depth != 1, large = c.side > 64;

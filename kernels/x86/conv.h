@@ -61,6 +61,15 @@ void GY_ISAFN(gy_conv_direct)(const gy_conv_direct *q, void *scratch, gy_pool *p
 bool GY_ISAFN(gy_conv_winograd_fits)(const gy_conv_direct *q); /* 3 x 3, stride 1, channels and maps that it pays for */
 size_t GY_ISAFN(gy_conv_winograd_scratch)(const gy_conv_direct *q, int threads);
 void GY_ISAFN(gy_conv_winograd)(const gy_conv_direct *q, void *scratch, gy_pool *pool);
+/* 3 x 3 x 3 by F(2 x 2 x 2, 3 x 3 x 3) (conv_winograd3.c). */
+bool GY_ISAFN(gy_conv_winograd3_fits)(const gy_conv_direct *q);
+size_t GY_ISAFN(gy_conv_winograd3_scratch)(const gy_conv_direct *q, int threads);
+void GY_ISAFN(gy_conv_winograd3)(const gy_conv_direct *q, void *scratch, gy_pool *pool);
+/* Its weights' gradient (conv_winograd3_dw.c). */
+bool GY_ISAFN(gy_conv_winograd3_dw_fits)(const gy_conv_attr *a, const gy_conv_dims *d);
+size_t GY_ISAFN(gy_conv_winograd3_dw_scratch)(const gy_conv_attr *a, const gy_conv_dims *d, int threads);
+void GY_ISAFN(gy_conv_winograd3_dw)(const gy_conv_attr *a, const gy_conv_dims *d, const float *x, const float *y,
+                                    float *w, void *scratch, gy_pool *pool);
 
 /* w's gradient the same way (conv_direct_dw.c). */
 bool GY_ISAFN(gy_conv_direct_dw_fits)(const gy_conv_attr *a, const gy_conv_dims *d);

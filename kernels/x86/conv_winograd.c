@@ -28,7 +28,7 @@
  * on 32 x 32: 3.0; 1280 on 16 x 16: 2.6; 1280 on 8 x 8: 1.5 (four tiles; packing and transforming the weights is most
  * of the time); 64 on 56 x 56: 2.8. Two threads: 1.5 to 2.0 times as fast, differing between runs.
  */
-#include "conv_tile.h"
+#include "conv_product.h"
 
 enum { TILES = 56, CHUNK = 24, ELEMENTS = 36, PAD = 16 /* floats: keeps the 36 planes out of one cache set */ };
 
@@ -198,32 +198,6 @@ static void transform_weights(const float *w, int64_t cc, int64_t width, float *
         }
     }
 }
-
-/* c[i] += (first: =) sum_e a[i row + e] b[e], c and b [..][nv VL]. */
-GY_INLINE void product_tile(const int mr, const int nv, const float *a, int64_t row, int64_t len, const float *b,
-                            float *c, bool first) {
-    vf acc[GY_MR][2];
-#pragma GCC unroll 16
-    for (int i = 0; i < mr; i++) acc[i][0] = acc[i][1] = v_zero();
-    gy_conv_rows(mr, nv, acc, a, row, len, b);
-#pragma GCC unroll 16
-    for (int i = 0; i < mr; i++)
-        for (int v = 0; v < nv; v++) {
-            float *to = c + (i * nv + v) * VL;
-            v_store(to, first ? acc[i][v] : v_add(v_load(to), acc[i][v]));
-        }
-}
-typedef void (*product_fn)(const float *a, int64_t row, int64_t len, const float *b, float *c, bool first);
-#define TILE(mr, nv)                                                                                                   \
-    static void product_##mr##x##nv(const float *a, int64_t row, int64_t len, const float *b, float *c, bool first) {  \
-        product_tile(mr, nv, a, row, len, b, c, first);                                                                \
-    }
-GY_CONV_TILES(TILE)
-#undef TILE
-#define ROW(mr)                                                                                                        \
-    { product_##mr##x1, product_##mr##x2 }
-static const product_fn product_table[GY_MR][2] = {GY_CONV_TABLE(ROW)};
-#undef ROW
 
 /* 4 x 4 outputs of tile t of the block, columns j0 .. j0+n. */
 static void output_tile(const winograd *j, int64_t t, const float *m, int64_t plane, int64_t j0, int64_t n) {

@@ -28,12 +28,14 @@
 #define GY_GEMM_ONCE
 
 enum {
-    DIRECT_ROWS = 64,  /* most rows for which a plain B is read where it is */
-    ROW_PANELS = 8,    /* panels of A, */
-    COLUMN_PANELS = 4, /* or of B, that a tile packs at once */
-    SHARED = 1024,     /* lines of the operand that is packed for all */
-    ENOUGH = 16,       /* tiles */
-    RUN = 8            /* depths packed at once of lines that are adjacent in memory */
+    DIRECT_ROWS = 64,      /* most rows for which a plain B is read where it is, */
+    DIRECT_COLS = 256,     /* and columns for which a plain A is */
+    DIRECT_SIZE = 1 << 19, /* of at most so many elements */
+    ROW_PANELS = 8,        /* panels of A, */
+    COLUMN_PANELS = 4,     /* or of B, that a tile packs at once */
+    SHARED = 1024,         /* lines of the operand that is packed for all */
+    ENOUGH = 16,           /* tiles */
+    RUN = 8                /* depths packed at once of lines that are adjacent in memory */
 };
 
 static int64_t least(int64_t a, int64_t b) {
@@ -173,13 +175,37 @@ static bool NAME(direct)(const GEMM *g) {
     return g->b_rows && !g->b_packed && g->m <= DIRECT_ROWS && g->n >= g->m;
 }
 
+static bool NAME(direct_a)(const GEMM *g) {
+#ifdef P_IS_T
+    return g->a_rows && g->n <= DIRECT_COLS && g->m * g->k <= DIRECT_SIZE;
+#else
+    (void)g;
+    return false; /* pairs are made by packing */
+#endif
+}
+static void NAME(tile)(const GEMM *g, int64_t depth, const P *a, bool direct, const P *b, int64_t ldb, T *c,
+                       int64_t ldc, int64_t rows, int64_t n, bool first) {
+    int64_t kind = n > LANES ? 1 : n > LANES / 2 ? 0 : 2;
+#ifdef P_IS_T
+    if (direct) {
+        NAME(gy_ukr_rows_table)[rows - 1][kind](depth, a, g->a_ld, b, ldb, c, ldc, n, first);
+        return;
+    }
+#else
+    (void)g;
+    (void)direct;
+#endif
+    NAME(gy_ukr_table)[rows - 1][kind](depth, a, b, ldb, c, ldc, n, first);
+}
+
 /* A part of C at one step of depth. */
 typedef struct {
     int64_t i0, rows, j0, j1; /* i0: of all rows; columns likewise */
     int64_t p0, depth;
-    const P *a;  /* panels of the rows */
-    const P *b;  /* panels of the columns */
-    bool direct; /* b holds a ragged last panel only, others are read where they are */
+    const P *a;    /* panels of the rows */
+    const P *b;    /* panels of the columns */
+    bool direct_a; /* a is not looked at: rows of A are read where they are */
+    bool direct;   /* b holds a ragged last panel only, others are read where they are */
     bool first, last;
     T *c; /* at C's first element */
     int64_t ldc;
@@ -197,7 +223,8 @@ static void NAME(macro)(const GEMM *g, const NAME(part) * q) {
         int64_t i = q->i0 + r;
         end = NAME(panel_end)(q->rows, panel);
         for (int64_t j = q->j0; j < q->j1; j += 2 * LANES) {
-            int64_t n = least(q->j1 - j, 2 * LANES), ldb = up(n, LANES), kind = n > LANES ? 1 : n > LANES / 2 ? 0 : 2;
+            int64_t n = least(q->j1 - j, 2 * LANES), ldb = up(n, LANES);
+            const P *a = q->direct_a ? g->a_rows + i * g->a_ld + q->p0 : q->a + r * q->depth;
             const P *b = q->b + (q->direct ? 0 : (j - q->j0) * q->depth);
             if (q->direct && n == 2 * LANES) {
                 b = g->b_rows + q->p0 * g->b_ld + j;
@@ -205,8 +232,7 @@ static void NAME(macro)(const GEMM *g, const NAME(part) * q) {
             }
             if (q->last && g->residual && g->residual_col == 1)
                 NAME(fetch_tile)(g->residual + i * g->residual_row + j, g->residual_row, end - r, n);
-            NAME(gy_ukr_table)
-            [end - r - 1][kind](q->depth, q->a + r * q->depth, b, ldb, q->c + i * q->ldc + j, q->ldc, n, q->first);
+            NAME(tile)(g, q->depth, a, q->direct_a, b, ldb, q->c + i * q->ldc + j, q->ldc, end - r, n, q->first);
             if (q->last) NAME(gy_gemm_finish)(g, i, q->i0 + end, j, j + n);
         }
     }
@@ -265,7 +291,7 @@ typedef struct {
     const GEMM *g;
     plan p;
     int64_t l0, lines, p0, depth; /* the chunk of shared lines, the group of depth */
-    bool last_group, direct;
+    bool last_group, direct_a, direct;
     P *shared, *own;
     T *part;
 } NAME(job);
@@ -306,6 +332,7 @@ static void NAME(product_tile)(void *arg, int64_t t, int worker) {
          .rows = q->p.wide ? q->lines : hi - lo,
          .j0 = q->p.wide ? lo : q->l0,
          .j1 = q->p.wide ? hi : q->l0 + q->lines,
+         .direct_a = q->direct_a,
          .direct = q->direct,
          .c = g->c,
          .ldc = g->ldc};
@@ -328,7 +355,7 @@ static void NAME(product_tile)(void *arg, int64_t t, int worker) {
         } else {
             c.a = mine;
             c.b = q->shared + p * up(q->lines, LANES);
-            NAME(pack_a)(g, lo, hi - lo, 0, gy_tiles(hi - lo, GY_MR), c.p0, c.depth, mine);
+            if (!q->direct_a) NAME(pack_a)(g, lo, hi - lo, 0, gy_tiles(hi - lo, GY_MR), c.p0, c.depth, mine);
         }
         if (g->b_packed) c.b = g->b_packed + c.p0 * up(g->n, LANES) + c.j0 * c.depth;
         NAME(macro)(g, &c);
@@ -357,9 +384,9 @@ void NAME(gy_gemm)(const GEMM *g, void *scratch, gy_pool *pool) {
         return;
     }
     plan p = NAME(plan_of)(g->m, g->n, g->k);
-    bool ready = g->b_packed && !p.wide; /* nothing to share */
-    NAME(job) q = {.g = g, .p = p, .direct = NAME(direct)(g), .shared = scratch};
-    q.own = q.shared + (ready ? 0 : p.shared_elements);
+    NAME(job) q = {.g = g, .p = p, .direct_a = NAME(direct_a)(g), .direct = NAME(direct)(g), .shared = scratch};
+    bool ready = p.wide ? q.direct_a : g->b_packed != NULL; /* nothing to share */
+    q.own = q.shared + (!p.wide && g->b_packed ? 0 : p.shared_elements);
     if (p.splits > 1)
         q.part = (T *)(void *)(q.own + (g->b_packed && p.wide ? 0 : (size_t)gy_pool_threads(pool) * p.own_elements));
     int64_t shared = p.wide ? g->m : g->n;
@@ -406,7 +433,7 @@ void NAME(gy_gemm_serial)(const GEMM *g, void *scratch) {
     }
     const int64_t height = ROW_PANELS * GY_MR, columns = NAME(serial_columns)(g->n, g->k);
     P *a = scratch, *b = a + align64((size_t)(least(g->m, height) * least(g->k, TYPE(KC))) * sizeof(P)) / sizeof(P);
-    NAME(part) c = {.a = a, .b = b, .direct = NAME(direct)(g), .c = g->c, .ldc = g->ldc};
+    NAME(part) c = {.a = a, .b = b, .direct_a = NAME(direct_a)(g), .direct = NAME(direct)(g), .c = g->c, .ldc = g->ldc};
     for (c.j0 = 0; c.j0 < g->n; c.j0 = c.j1) {
         c.j1 = least(g->n, c.j0 + columns);
         for (c.p0 = 0; c.p0 < g->k; c.p0 += c.depth) {
@@ -416,7 +443,7 @@ void NAME(gy_gemm_serial)(const GEMM *g, void *scratch) {
             NAME(pack_b)(g, c.direct ? c.j0 + (c.j1 - c.j0) / (2 * LANES) * 2 * LANES : c.j0, c.j1, c.p0, c.depth, b);
             for (c.i0 = 0; c.i0 < g->m; c.i0 += c.rows) {
                 c.rows = least(g->m - c.i0, height);
-                NAME(pack_a)(g, c.i0, c.rows, 0, gy_tiles(c.rows, GY_MR), c.p0, c.depth, a);
+                if (!c.direct_a) NAME(pack_a)(g, c.i0, c.rows, 0, gy_tiles(c.rows, GY_MR), c.p0, c.depth, a);
                 NAME(macro)(g, &c);
             }
         }

@@ -40,6 +40,8 @@ typedef struct gy_strided {
         gy_pack_##t pack_a, pack_b;                                                                                    \
         const void *a, *b;                                                                                             \
         bool a_adjacent, b_adjacent; /* the operand's lines are adjacent in memory; a hint */                          \
+        const P *a_rows;             /* not NULL: A is plain, its rows contiguous and a_ld apart */                    \
+        int64_t a_ld;                                                                                                  \
         const P *b_rows; /* not NULL: B is plain, its rows (one depth) contiguous and b_ld apart */                    \
         int64_t b_ld;                                                                                                  \
         const P *b_packed; /* not NULL: all of B as gy_gemm_prepack writes it; b and b_rows are not looked at */       \
@@ -99,6 +101,13 @@ typedef void (*gy_ukr_f64)(int64_t depth, const double *a, const double *b, int6
                            int64_t n, bool first);
 extern const gy_ukr_f32 GY_ISAFN(gy_ukr_table_f32)[GY_MR][3];
 extern const gy_ukr_f64 GY_ISAFN(gy_ukr_table_f64)[GY_MR][3];
+/* The same with plain rows of A, lda apart. */
+typedef void (*gy_ukr_rows_f32)(int64_t depth, const float *a, int64_t lda, const float *b, int64_t ldb, float *c,
+                                int64_t ldc, int64_t n, bool first);
+typedef void (*gy_ukr_rows_f64)(int64_t depth, const double *a, int64_t lda, const double *b, int64_t ldb, double *c,
+                                int64_t ldc, int64_t n, bool first);
+extern const gy_ukr_rows_f32 GY_ISAFN(gy_ukr_rows_table_f32)[GY_MR][3];
+extern const gy_ukr_rows_f64 GY_ISAFN(gy_ukr_rows_table_f64)[GY_MR][3];
 
 /* One product on all threads; scratch of gy_gemm_scratch bytes (64-byte aligned). b_rows, b_packed: whether they are
  * set. The bits are the same with B plain, packed before, or neither. */

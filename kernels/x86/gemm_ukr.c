@@ -16,9 +16,13 @@ enum { AHEAD = 16 }; /* depths: about the way to main memory */
 
 #ifdef T
 
-GY_INLINE void NAME(ukr)(const int mr, const int nv, int64_t depth, const T *a, const T *b, int64_t ldb, T *c,
-                         int64_t ldc, int64_t n, bool first) {
+/* rows: A is not a panel but plain rows, lda apart. Pointers to every third serve all: base, + lda, + 2 lda. */
+GY_INLINE void NAME(ukr)(const int mr, const int nv, const bool rows, int64_t depth, const T *a, int64_t lda,
+                         const T *b, int64_t ldb, T *c, int64_t ldc, int64_t n, bool first) {
     V acc[GY_MR][2];
+    const T *base[(GY_MR + 2) / 3];
+    if (rows)
+        for (int i = 0; i < mr; i += 3) base[i / 3] = a + i * lda;
     const T *line = c;
 #pragma GCC unroll 16
     for (int i = 0; i < mr; i++, line += ldc) { /* C arrives while the depth runs */
@@ -31,14 +35,17 @@ GY_INLINE void NAME(ukr)(const int mr, const int nv, int64_t depth, const T *a, 
         V b0 = OP(load)(b), b1 = nv > 1 ? OP(load)(b + LANES) : OP(zero)();
         __builtin_prefetch(b + AHEAD * ldb); /* the hardware's own fetching stops at each page */
         if (nv > 1) __builtin_prefetch(b + AHEAD * ldb + LANES);
-        __builtin_prefetch(a + AHEAD * mr);
+        if (!rows) __builtin_prefetch(a + AHEAD * mr);
 #pragma GCC unroll 16
         for (int i = 0; i < mr; i++) {
-            V ai = OP(set)(a[i]);
+            V ai = OP(set)(rows ? base[i / 3][i % 3 * lda] : a[i]);
             acc[i][0] = OP(fma)(ai, b0, acc[i][0]);
             if (nv > 1) acc[i][1] = OP(fma)(ai, b1, acc[i][1]);
         }
-        a += mr;
+        if (rows)
+            for (int i = 0; i < mr; i += 3) base[i / 3]++;
+        else
+            a += mr;
         b += ldb;
     }
     /* Four plain loops: one that decides at each store costs as much as ten steps of depth. */
@@ -82,16 +89,21 @@ GY_INLINE void NAME(ukr)(const int mr, const int nv, int64_t depth, const T *a, 
 #define HTAIL(n) (__mmask8) v_tail(n)
 #define HSET(x)  _mm256_set1_pd(x)
 #endif
-GY_INLINE void NAME(ukr_half)(const int mr, int64_t depth, const T *a, const T *b, int64_t ldb, T *c, int64_t ldc,
-                              int64_t n, bool first) {
+GY_INLINE void NAME(ukr_half)(const int mr, const bool rows, int64_t depth, const T *a, int64_t lda, const T *b,
+                              int64_t ldb, T *c, int64_t ldc, int64_t n, bool first) {
     HALF acc[GY_MR];
+    const T *base[(GY_MR + 2) / 3];
+    if (rows)
+        for (int i = 0; i < mr; i += 3) base[i / 3] = a + i * lda;
     __mmask8 live = HTAIL(n);
 #pragma GCC unroll 16
     for (int i = 0; i < mr; i++) acc[i] = HOP(setzero)();
     for (int64_t p = 0; p < depth; p++, a += mr, b += ldb) {
         HALF x = HOP(loadu)(b);
 #pragma GCC unroll 16
-        for (int i = 0; i < mr; i++) acc[i] = HOP(fmadd)(HSET(a[i]), x, acc[i]);
+        for (int i = 0; i < mr; i++) acc[i] = HOP(fmadd)(HSET(rows ? base[i / 3][i % 3 * lda] : a[i]), x, acc[i]);
+        if (rows)
+            for (int i = 0; i < mr; i += 3) base[i / 3]++;
     }
 #pragma GCC unroll 16
     for (int i = 0; i < mr; i++, c += ldc)
@@ -100,14 +112,22 @@ GY_INLINE void NAME(ukr_half)(const int mr, int64_t depth, const T *a, const T *
 #define UKR_HALF(mr)                                                                                                   \
     static void NAME(ukr_##mr##xhalf)(int64_t depth, const T *a, const T *b, int64_t ldb, T *c, int64_t ldc,           \
                                       int64_t n, bool first) {                                                         \
-        NAME(ukr_half)(mr, depth, a, b, ldb, c, ldc, n, first);                                                        \
+        NAME(ukr_half)(mr, false, depth, a, 0, b, ldb, c, ldc, n, first);                                              \
+    }                                                                                                                  \
+    static void NAME(rows_##mr##xhalf)(int64_t depth, const T *a, int64_t lda, const T *b, int64_t ldb, T *c,          \
+                                       int64_t ldc, int64_t n, bool first) {                                           \
+        NAME(ukr_half)(mr, true, depth, a, lda, b, ldb, c, ldc, n, first);                                             \
     }
 #endif
 
 #define UKR(mr, nv)                                                                                                    \
     static void NAME(ukr_##mr##x##nv)(int64_t depth, const T *a, const T *b, int64_t ldb, T *c, int64_t ldc,           \
                                       int64_t n, bool first) {                                                         \
-        NAME(ukr)(mr, nv, depth, a, b, ldb, c, ldc, n, first);                                                         \
+        NAME(ukr)(mr, nv, false, depth, a, 0, b, ldb, c, ldc, n, first);                                               \
+    }                                                                                                                  \
+    static void NAME(rows_##mr##x##nv)(int64_t depth, const T *a, int64_t lda, const T *b, int64_t ldb, T *c,          \
+                                       int64_t ldc, int64_t n, bool first) {                                           \
+        NAME(ukr)(mr, nv, true, depth, a, lda, b, ldb, c, ldc, n, first);                                              \
     }
 #define UKRS(mr) UKR(mr, 1) UKR(mr, 2) UKR_HALF(mr)
 UKRS(1)
@@ -130,18 +150,19 @@ UKRS(14)
 #undef UKRS
 
 #if defined(GY_TIER_avx2)
-#define ROW(mr)                                                                                                        \
-    { NAME(ukr_##mr##x1), NAME(ukr_##mr##x2), NAME(ukr_##mr##x1) }
+#define ROW(f, mr)                                                                                                     \
+    { NAME(f##_##mr##x1), NAME(f##_##mr##x2), NAME(f##_##mr##x1) }
+#define ROWS(f) ROW(f, 1), ROW(f, 2), ROW(f, 3), ROW(f, 4), ROW(f, 5), ROW(f, 6)
 #else
-#define ROW(mr)                                                                                                        \
-    { NAME(ukr_##mr##x1), NAME(ukr_##mr##x2), NAME(ukr_##mr##xhalf) }
+#define ROW(f, mr)                                                                                                     \
+    { NAME(f##_##mr##x1), NAME(f##_##mr##x2), NAME(f##_##mr##xhalf) }
+#define ROWS(f)                                                                                                        \
+    ROW(f, 1), ROW(f, 2), ROW(f, 3), ROW(f, 4), ROW(f, 5), ROW(f, 6), ROW(f, 7), ROW(f, 8), ROW(f, 9), ROW(f, 10),     \
+        ROW(f, 11), ROW(f, 12), ROW(f, 13), ROW(f, 14)
 #endif
-const TYPE(gy_ukr) NAME(gy_ukr_table)[GY_MR][3] = {
-    ROW(1), ROW(2), ROW(3), ROW(4),  ROW(5),  ROW(6),
-#if !defined(GY_TIER_avx2)
-    ROW(7), ROW(8), ROW(9), ROW(10), ROW(11), ROW(12), ROW(13), ROW(14),
-#endif
-};
+const TYPE(gy_ukr) NAME(gy_ukr_table)[GY_MR][3] = {ROWS(ukr)};
+const TYPE(gy_ukr_rows) NAME(gy_ukr_rows_table)[GY_MR][3] = {ROWS(rows)};
+#undef ROWS
 #undef ROW
 #undef UKR_HALF
 #undef HALF

@@ -331,6 +331,8 @@ static void NAME(item)(const gy_kargs *k, const problem *p, int64_t item, GEMM *
                 .b = b,
                 .a_adjacent = p->a_row == 1,
                 .b_adjacent = p->b_col == 1,
+                .a_rows = p->a_depth == 1 ? a->data : NULL,
+                .a_ld = p->a_row,
                 .b_rows = p->b_col == 1 ? b->data : NULL,
                 .b_ld = p->b_depth,
                 .c = (T *)k->out[0].data + item * p->m * p->n,
@@ -340,7 +342,7 @@ static void NAME(item)(const gy_kargs *k, const problem *p, int64_t item, GEMM *
 #ifdef T_IS_F32
     if (p->rounded) {
         g->pack_a = g->pack_b = NAME(gy_pack_rounded);
-        g->b_rows = NULL;
+        g->a_rows = g->b_rows = NULL;
     }
 #endif
     if (bias) {

@@ -1,7 +1,8 @@
 /* Optimizer updates in one pass: SGD with momentum, Adam(W), Lion. Scalars are prepared in double, elements are
  * computed in float with fused multiply-adds. Bytes an element: Adam 28, SGD with momentum and Lion 20; bound by
- * memory (Adam: 38 GB/s on one thread of Zen 4, AVX-512; make bench). Outputs may be the inputs' memory: each vector is
- * read before it is written. */
+ * memory (Adam in place, one thread of Zen 4, AVX-512: 54 GB/s over 124 million elements, 88 GB/s over a million, where
+ * its arithmetic, 16 cycles a vector of which the root takes 10 and the division 6, is the limit; gyrus bench
+ * optimizer). Outputs may be the inputs' memory: each vector is read before it is written. */
 #include "rows.h"
 #include "lines.h"
 

@@ -13,5 +13,13 @@ typedef struct gy_llama_model {
 extern const gy_option gy_llama_options[];
 gy_status gy_llama_check(gy_ctx *ctx, const void *cfg);
 gy_lm gy_llama_family(const void *cfg);
+/* A public size as it is; training follows the usual recipe. */
+#define GY_LLAMA_PUBLIC(...)                                                                                           \
+    {                                                                                                                  \
+        .train = {1024, 1, 100000, 3e-4, 0.02, 0.1, 1024, gy_llama_family}, .model = { __VA_ARGS__ }                   \
+    }
+/* Members of gy_model_def, as initialisers. */
+#define GY_LLAMA_MODEL                                                                                                 \
+    GY_LM_MODEL, .config_size = sizeof(gy_llama_model), .options = gy_llama_options, .check = gy_llama_check
 
 #endif

@@ -1,5 +1,5 @@
-/* du-in.h: what the three files of Du-IN share; of no use outside them. du-in.c is the paper, du-in_data.c what it
- * trains on and when, du-in_claim.c what is measured and claimed. */
+/* du-in.h: what the four files of Du-IN share; of no use outside them. du-in.c is the paper, du-in_config.c its sizes,
+ * du-in_data.c what it trains on and when, du-in_claim.c what is measured and claimed. */
 #ifndef GY_ELECTROPHYSIOLOGY_DU_IN_H
 #define GY_ELECTROPHYSIOLOGY_DU_IN_H
 
@@ -53,6 +53,12 @@ typedef struct sizes {
     int64_t channels, words, subjects;
 } sizes;
 sizes gy_duin_sizes(const gy_build *b);
+
+/* ---- du-in_config.c ---- */
+
+extern const gy_option gy_duin_options[];
+extern const gy_config gy_duin_configs[]; /* "tiny", "paper" */
+gy_status gy_duin_check(gy_ctx *ctx, const void *cfg) GY_MUST_CHECK;
 
 /* ---- du-in_data.c ---- */
 

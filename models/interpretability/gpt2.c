@@ -69,10 +69,8 @@ static const char *const equations[] = {
     "L = -mean log softmax(logits)_{next token}", NULL};
 
 const gy_model_def gy_model_gpt2 = {.slug = "gpt2",
-                                    .family = "interpretability",
                                     .title = "GPT-2: language models are unsupervised multitask learners",
                                     .cite = "Radford, Wu, Child, Luan, Amodei, Sutskever. OpenAI, 2019",
-                                    .job = "token ids in; the probabilities of each next token out",
                                     .year = 2019,
                                     .equations = equations,
                                     .config_size = sizeof(config),
@@ -81,11 +79,4 @@ const gy_model_def gy_model_gpt2 = {.slug = "gpt2",
                                     .weights = gy_gpt2_rules,
                                     .ignorable = gy_gpt2_ignorable,
                                     .check = check,
-                                    .build = gy_lm_model_build,
-                                    .objective = gy_lm_model_objective,
-                                    .open = gy_lm_model_open,
-                                    .close = gy_lm_close,
-                                    .batch = gy_lm_batch_feed,
-                                    .lr = gy_lm_lr,
-                                    .evaluate = gy_lm_model_evaluate,
-                                    .artefacts = gy_lm_model_artefacts};
+                                    GY_LM_MODEL};

@@ -19,13 +19,8 @@ static const gy_llama_model tiny = {.train = {128, 16, 800, 3e-3, 0.05, 0.1, 102
                                               .positions = 512,
                                               .eps = 1e-5,
                                               .rope = {1e4}}};
-/* A public size as it is; training follows the usual recipe. */
-#define FULL(...)                                                                                                      \
-    {                                                                                                                  \
-        .train = {1024, 1, 100000, 3e-4, 0.02, 0.1, 1024, gy_llama_family}, .model = { __VA_ARGS__ }                   \
-    }
-static const gy_llama_model tinyllama = FULL(GY_TINYLLAMA_1B), llama2 = FULL(GY_LLAMA2_7B),
-                            llama31 = FULL(GY_LLAMA31_8B), llama32 = FULL(GY_LLAMA32_1B);
+static const gy_llama_model tinyllama = GY_LLAMA_PUBLIC(GY_TINYLLAMA_1B), llama2 = GY_LLAMA_PUBLIC(GY_LLAMA2_7B),
+                            llama31 = GY_LLAMA_PUBLIC(GY_LLAMA31_8B), llama32 = GY_LLAMA_PUBLIC(GY_LLAMA32_1B);
 static const gy_config configs[] = {{"tiny", "3 blocks of width 64 on bytes: trains in a minute", &tiny},
                                     {"llama-3.2-1b", "1,235,814,400 parameters", &llama32},
                                     {"tinyllama-1.1b", "1,100,048,384 parameters", &tinyllama},
@@ -42,22 +37,10 @@ static const char *const equations[] = {"x_0 = E[token]",
                                         NULL};
 
 const gy_model_def gy_model_llama = {.slug = "llama",
-                                     .family = "interpretability",
                                      .title = "Llama: open and efficient foundation language models",
                                      .cite = "Touvron et al. arXiv 2302.13971, 2023; Llama 3: arXiv 2407.21783, 2024",
-                                     .job = "token ids in; the probabilities of each next token out",
                                      .year = 2023,
                                      .equations = equations,
-                                     .config_size = sizeof(gy_llama_model),
-                                     .options = gy_llama_options,
                                      .configs = configs,
                                      .ignorable = gy_llama_ignorable,
-                                     .check = gy_llama_check,
-                                     .build = gy_lm_model_build,
-                                     .objective = gy_lm_model_objective,
-                                     .open = gy_lm_model_open,
-                                     .close = gy_lm_close,
-                                     .batch = gy_lm_batch_feed,
-                                     .lr = gy_lm_lr,
-                                     .evaluate = gy_lm_model_evaluate,
-                                     .artefacts = gy_lm_model_artefacts};
+                                     GY_LLAMA_MODEL};

@@ -18,12 +18,8 @@ static const gy_llama_model tiny = {.train = {128, 16, 800, 3e-3, 0.05, 0.1, 102
                                               .rope = {1e6},
                                               .tied = 1,
                                               .qkv_bias = 1}};
-/* A public size as it is; training follows the usual recipe. */
-#define FULL(...)                                                                                                      \
-    {                                                                                                                  \
-        .train = {1024, 1, 100000, 3e-4, 0.02, 0.1, 1024, gy_llama_family}, .model = { __VA_ARGS__ }                   \
-    }
-static const gy_llama_model half = FULL(GY_QWEN2_05B), one = FULL(GY_QWEN2_15B), seven = FULL(GY_QWEN2_7B);
+static const gy_llama_model half = GY_LLAMA_PUBLIC(GY_QWEN2_05B), one = GY_LLAMA_PUBLIC(GY_QWEN2_15B),
+                            seven = GY_LLAMA_PUBLIC(GY_QWEN2_7B);
 static const gy_config configs[] = {{"tiny", "3 blocks of width 60 on bytes: trains in a minute", &tiny},
                                     {"qwen2-0.5b", "494,032,768 parameters", &half},
                                     {"qwen2-1.5b", "1,543,714,304 parameters", &one},
@@ -39,22 +35,10 @@ static const char *const equations[] = {"x_0 = E[token]",
                                         NULL};
 
 const gy_model_def gy_model_qwen2 = {.slug = "qwen2",
-                                     .family = "interpretability",
                                      .title = "Qwen2 technical report",
                                      .cite = "Yang et al. arXiv 2407.10671, 2024",
-                                     .job = "token ids in; the probabilities of each next token out",
                                      .year = 2024,
                                      .equations = equations,
-                                     .config_size = sizeof(gy_llama_model),
-                                     .options = gy_llama_options,
                                      .configs = configs,
                                      .ignorable = gy_llama_tied_ignorable,
-                                     .check = gy_llama_check,
-                                     .build = gy_lm_model_build,
-                                     .objective = gy_lm_model_objective,
-                                     .open = gy_lm_model_open,
-                                     .close = gy_lm_close,
-                                     .batch = gy_lm_batch_feed,
-                                     .lr = gy_lm_lr,
-                                     .evaluate = gy_lm_model_evaluate,
-                                     .artefacts = gy_lm_model_artefacts};
+                                     GY_LLAMA_MODEL};

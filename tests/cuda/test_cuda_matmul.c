@@ -137,6 +137,16 @@ static void check(const problem *p) {
     check_one(p, GY_F64, GY_F32);
     check_one(p, GY_F32, GY_BF16);
 }
+/* The warpgroup's kernel, which must be what takes it; the other kernel on an older chip. */
+static void check_large(const problem *p) {
+    gy_device *d = gy_ctx_device(ctx);
+    int sm = d->sm;
+    d->sm = 80;
+    check_one(p, GY_F32, GY_BF16);
+    d->sm = 90;
+    check_one(p, GY_F32, GY_BF16);
+    d->sm = sm;
+}
 
 static void operands_lie_any_way(void **state) {
     (void)state;
@@ -172,6 +182,13 @@ static void few_rows_or_columns(void **state) {
     check(&(problem){.batch = 3, .m = 1, .n = 130, .k = 2100, .b = GAPS_TRANSPOSED, .residual = true});
     check(&(problem){.batch = 1, .m = 1, .n = 1, .k = 4000});
 }
+static void large_products_in_bf16(void **state) {
+    (void)state;
+    check_large(&(problem){.batch = 1, .m = 300, .n = 260, .k = 450, .act = GY_ACT_GELU, .bias = true});
+    check_large(&(problem){.batch = 1, .m = 130, .n = 72, .k = 4500, .a = TRANSPOSED, .b = GAPS, .residual = true});
+    check_large(&(problem){.batch = 5, .m = 137, .n = 129, .k = 391, .b = TRANSPOSED, .one_b = true, .alpha = 3});
+    check_large(&(problem){.batch = 3, .m = 129, .n = 300, .k = 295, .a = FLIPPED, .b = GAPS_TRANSPOSED, .bias = true});
+}
 static void activations(void **state) {
     (void)state;
     for (int act = GY_ACT_NONE; act <= GY_ACT_SIGMOID; act++)
@@ -190,6 +207,7 @@ int main(void) {
                                        cmocka_unit_test(deep_products_are_split),
                                        cmocka_unit_test(few_rows_or_columns),
                                        cmocka_unit_test(activations),
+                                       cmocka_unit_test(large_products_in_bf16),
                                        cmocka_unit_test(nothing_to_multiply)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

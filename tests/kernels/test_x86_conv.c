@@ -239,9 +239,10 @@ static const gy_kernel *winograd_row(gy_op_id op, gy_isa isa) {
     return NULL;
 }
 
-/* The bound that conv_winograd.c states, for factors of size at most 1. */
+/* The bounds that conv_winograd.c and conv_winograd3.c state, for factors of size at most 1, in units of 2^-24 times
+ * the root of the terms. */
 static void compare_winograd(gy_ctx *ctx, gy_op_id op, const gy_conv_attr *a, operand *in[], int n_in, operand *out,
-                             int64_t channels) {
+                             int64_t terms, double bound) {
     gy_isa tier[GY_ISA_COUNT];
     int tiers;
     x86_tiers(tier, &tiers);
@@ -250,9 +251,9 @@ static void compare_winograd(gy_ctx *ctx, gy_op_id op, const gy_conv_attr *a, op
         const gy_kernel *row = winograd_row(op, tier[t]);
         if (!row) continue;
         run(ctx, row, a, in, n_in, out);
-        double worst = 0, unit = 0x1p-24 * sqrt(9 * (double)channels);
+        double worst = 0, unit = 0x1p-24 * sqrt((double)terms);
         for (int64_t i = 0; i < out->n; i++) worst = fmax(worst, fabs((double)out->f[i] - out->d[i]));
-        if (!(worst <= 48 * unit))
+        if (!(worst <= bound * unit))
             fail_msg("%s: error %.3g is %.3g roundings times the root of the terms", row->name, worst, worst / unit);
         float *first = must(gy_malloc(ctx, (size_t)(out->n + 1) * sizeof *first));
         memcpy(first, out->f, (size_t)out->n * sizeof *first);
@@ -280,11 +281,37 @@ static void winograd_stays_within_its_bound(void **state) {
         operand x = operand_new(ctx, GY_S(s[0], s[1], s[2], s[3]), 1), w = operand_new(ctx, GY_S(s[4], s[3], 3, 3), 2);
         operand y = operand_new(ctx, GY_S(s[0], h, v, s[4]), 3), b = operand_new(ctx, GY_S(s[4]), 4);
         operand r = operand_new(ctx, y.shape, 5), y2 = operand_new(ctx, y.shape, 6), x2 = operand_new(ctx, x.shape, 7);
-        compare_winograd(ctx, GY_OP_conv, &a, (operand *[]){&x, &w, &b, &r}, 4, &y2, s[3]);
+        compare_winograd(ctx, GY_OP_conv, &a, (operand *[]){&x, &w, &b, &r}, 4, &y2, 9 * s[3], 48);
         a.size[0] = 1;
         a.size[1] = s[1];
         a.size[2] = s[2];
-        if (s[4] >= 48) compare_winograd(ctx, GY_OP_conv_dx, &a, (operand *[]){&y, &w}, 2, &x2, s[4]);
+        if (s[4] >= 48) compare_winograd(ctx, GY_OP_conv_dx, &a, (operand *[]){&y, &w}, 2, &x2, 9 * s[4], 48);
+        operand *all[] = {&x, &w, &y, &b, &r, &y2, &x2};
+        for (size_t k = 0; k < sizeof all / sizeof *all; k++) operand_free(ctx, all[k]);
+    }
+}
+
+static void winograd_in_three_axes_stays_within_its_bound(void **state) {
+    static const int64_t shapes[][7] = {/* batch, depth, height, width, channels in, out, padding */
+                                        {1, 8, 8, 8, 32, 32, 1},   {2, 5, 7, 9, 21, 45, 1}, {1, 4, 20, 61, 16, 16, 1},
+                                        {1, 9, 4, 13, 128, 33, 2}, {2, 6, 8, 7, 40, 19, 0}, {1, 3, 6, 31, 17, 70, 2}};
+    gy_ctx *ctx = *state;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        const int64_t *s = shapes[i], pad = s[6], grow = 2 * pad - 2;
+        gy_conv_attr a = {.stride = {1, 1, 1}, .before = {pad, pad, pad}, .after = {pad, pad, pad}, .groups = 1};
+        for (int n = 0; n < 3; n++) a.dilation[n] = 1;
+        operand x = operand_new(ctx, GY_S(s[0], s[1], s[2], s[3], s[4]), 1);
+        operand w = operand_new(ctx, GY_S(s[5], s[4], 3, 3, 3), 2), b = operand_new(ctx, GY_S(s[5]), 4);
+        operand y = operand_new(ctx, GY_S(s[0], s[1] + grow, s[2] + grow, s[3] + grow, s[5]), 3);
+        operand r = operand_new(ctx, y.shape, 5), y2 = operand_new(ctx, y.shape, 6), x2 = operand_new(ctx, x.shape, 7);
+        compare_winograd(ctx, GY_OP_conv, &a, (operand *[]){&x, &w, &b, &r}, 4, &y2, 27 * s[4], 16);
+        for (int n = 0; n < 3; n++) a.size[n] = s[1 + n];
+        if (s[1] >= 4) compare_winograd(ctx, GY_OP_conv_dx, &a, (operand *[]){&y, &w}, 2, &x2, 27 * s[5], 16);
+        for (int n = 0; n < 3; n++) a.size[n] = 3;
+        operand w2 = operand_new(ctx, w.shape, 8);
+        if (s[4] * s[5] <= 4096)
+            compare_winograd(ctx, GY_OP_conv_dw, &a, (operand *[]){&x, &y}, 2, &w2, y.n / s[5], 16);
+        operand_free(ctx, &w2);
         operand *all[] = {&x, &w, &y, &b, &r, &y2, &x2};
         for (size_t k = 0; k < sizeof all / sizeof *all; k++) operand_free(ctx, all[k]);
     }
@@ -318,6 +345,7 @@ int main(void) {
         TEST(depthwise_agrees_with_double),
         TEST(rounded_factors_agree_with_the_reference),
         TEST(winograd_stays_within_its_bound),
+        TEST(winograd_in_three_axes_stays_within_its_bound),
         TEST(winograd_can_be_switched_off),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -485,6 +485,16 @@ static void emu_sum(gy_device *d, gy_dtype dtype, void *data, int64_t n) {
     if (!*d->error && gy_group_sum(gy_ctx_group(d->ctx), dtype, data, n) != GY_OK)
         gy_device_fail(d, "%s", gy_error(d->ctx));
 }
+/* mma.c */
+void gy_emu_tile_map(void *to, const void *base, int64_t rows, int64_t columns, int64_t row_bytes, int box_rows,
+                     int box_columns);
+static bool emu_tile_map(gy_device *d, void *map, const void *base, int64_t rows, int64_t columns, int64_t row_bytes,
+                         int box_rows, int box_columns) {
+    bool ok = box_columns == 64 && box_rows <= 256 && row_bytes % 16 == 0 && (uintptr_t)base % 16 == 0;
+    if (!ok) gy_device_fail(d, "a matrix that cannot be copied in tiles");
+    gy_emu_tile_map(map, base, rows, columns, row_bytes, box_rows, box_columns);
+    return ok;
+}
 static void emu_wait(gy_device *d) {
     (void)d;
 }
@@ -556,6 +566,7 @@ gy_device *gy_emulator_open(gy_ctx *ctx) {
                             .copy = emu_copy,
                             .fill = emu_fill,
                             .launch = emu_launch,
+                            .tile_map = emu_tile_map,
                             .wait = emu_wait,
                             .sum_over_ranks = emu_sum,
                             .join = emu_wait,
