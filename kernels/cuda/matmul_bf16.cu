@@ -221,6 +221,7 @@ size_t cuda_matmul_bf16_scratch(const gy_kargs *k, int threads);
 size_t cuda_matmul_bf16_scratch(const gy_kargs *k, int threads) {
     matmul_args p = matmul_problem(k);
     (void)threads;
+    if (matmul_few_takes(&p)) return matmul_few_scratch(&p);
     if (matmul_sm90_takes(k, &p)) return matmul_sm90_scratch(&p);
     return matmul_cut_scratch(&p, matmul_cut_of(&p, 128, 64), sizeof(float));
 }
@@ -230,6 +231,10 @@ void cuda_matmul_bf16(const gy_kargs *k) {
         {{&matmul_bf16_small_dd, &matmul_bf16_small_dl}, {&matmul_bf16_small_ld, &matmul_bf16_small_ll}},
         {{&matmul_bf16_dd, &matmul_bf16_dl}, {&matmul_bf16_ld, &matmul_bf16_ll}}};
     matmul_args whole = matmul_problem(k);
+    if (matmul_few_takes(&whole)) {
+        matmul_few_run(k, &whole);
+        return;
+    }
     if (matmul_sm90_takes(k, &whole)) {
         matmul_sm90_run(k, &whole);
         return;
