@@ -197,6 +197,7 @@ size_t cuda_matmul_scratch(const gy_kargs *k, int threads) {
     matmul_args p = matmul_problem(k);
     (void)threads;
     if (k->in[0].dtype == GY_F32 && matmul_few_takes(&p)) return matmul_few_scratch(&p);
+    if (k->in[0].dtype == GY_F32 && matmul_tf32_takes(&p)) return matmul_tf32_scratch(&p);
     return matmul_cut_scratch(&p, cut_of(k, &p), gy_dtype_size(k->in[0].dtype));
 }
 
@@ -204,6 +205,10 @@ void cuda_matmul(const gy_kargs *k) {
     matmul_args whole = matmul_problem(k);
     if (k->in[0].dtype == GY_F32 && matmul_few_takes(&whole)) {
         matmul_few_run(k, &whole);
+        return;
+    }
+    if (k->in[0].dtype == GY_F32 && matmul_tf32_takes(&whole)) {
+        matmul_tf32_run(k, &whole);
         return;
     }
     matmul_cut c = cut_of(k, &whole);

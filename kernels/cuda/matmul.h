@@ -51,6 +51,12 @@ GY_DEVICE matmul_place matmul_tile(const matmul_args *a, int64_t block, int rows
     return p;
 }
 
+/* The depths that a block sums; none if k1 < k0. */
+GY_DEVICE void matmul_depths(const matmul_args *a, int64_t *k0, int64_t *k1) {
+    *k0 = (int64_t)blockIdx.y * a->k_split;
+    *k1 = a->k - *k0 > a->k_split ? *k0 + a->k_split : a->k;
+}
+
 #ifdef GY_HOST
 /* The operator's operands as a problem without splits. */
 matmul_args matmul_problem(const gy_kargs *k);
@@ -78,6 +84,11 @@ void matmul_finish(const gy_kargs *k, const matmul_args *p, int parts);
 bool matmul_few_takes(const matmul_args *p);
 size_t matmul_few_scratch(const matmul_args *p);
 void matmul_few_run(const gy_kargs *k, const matmul_args *p);
+
+/* matmul_tf32.cu: f32 with factors rounded to tf32, where the environment's GYRUS_TF32=1 asks for it. */
+bool matmul_tf32_takes(const matmul_args *p);
+size_t matmul_tf32_scratch(const matmul_args *p);
+void matmul_tf32_run(const gy_kargs *k, const matmul_args *p);
 
 /* matmul_sm90.cu: whether it takes the problem; what scratch it needs; runs it. */
 bool matmul_sm90_takes(const gy_kargs *k, const matmul_args *p);

@@ -114,8 +114,8 @@ GY_DEVICE void product(const matmul_args *a, const bool A_LINES, const bool B_LI
     int warp = (int)threadIdx.x / 32, lane = gy_lane(), row0 = warp % WM * 16 * MT, col0 = warp / WM * 32;
     float acc[4][4][4];
     matmul_place at = matmul_tile(a, (int64_t)blockIdx.x, BM, BN);
-    int64_t oa, ob, residual, k0 = (int64_t)blockIdx.y * a->k_split,
-                              k1 = k0 + a->k_split < a->k ? k0 + a->k_split : a->k;
+    int64_t oa, ob, residual, k0, k1;
+    matmul_depths(a, &k0, &k1);
     matmul_batch(a, at.batch, &oa, &ob, &residual);
     feed fa = feed_of((const float *)a->a + oa + at.row * a->a_row + k0 * a->a_depth, a->a_row, a->a_depth,
                       a->m - at.row, A_LINES, BM, THREADS);

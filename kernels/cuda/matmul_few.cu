@@ -64,7 +64,8 @@ GY_DEVICE void dots(const few_args *a, const int ROWS) {
     float *room = GY_SHARED(float), acc[FEW][DOT_COLS];
     int64_t across = (p->n + DOT_COLS - 1) / DOT_COLS, batch = (int64_t)blockIdx.x / across,
             col0 = (int64_t)blockIdx.x % across * DOT_COLS, oa, ob, residual;
-    int64_t k0 = (int64_t)blockIdx.y * p->k_split, k1 = at_most(k0 + p->k_split, p->k + 1);
+    int64_t k0, k1;
+    matmul_depths(p, &k0, &k1);
     matmul_batch(p, batch, &oa, &ob, &residual);
     const float *pa = (const float *)p->a + oa, *pb = (const float *)p->b + ob;
     GY_UNROLL
@@ -103,7 +104,8 @@ GY_DEVICE void sums(const few_args *a, const int ROWS) {
     float *room = GY_SHARED(float), acc[FEW];
     int64_t across = (p->n + GY_WARP - 1) / GY_WARP, batch = (int64_t)blockIdx.x / across,
             col = (int64_t)blockIdx.x % across * GY_WARP + gy_lane(), oa, ob, residual;
-    int64_t k0 = (int64_t)blockIdx.y * p->k_split, k1 = at_most(k0 + p->k_split, p->k + 1);
+    int64_t k0, k1;
+    matmul_depths(p, &k0, &k1);
     int warp = (int)threadIdx.x / GY_WARP;
     matmul_batch(p, batch, &oa, &ob, &residual);
     const float *pa = (const float *)p->a + oa, *pb = (const float *)p->b + ob + at_most(col, p->n);
