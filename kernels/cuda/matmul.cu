@@ -137,12 +137,35 @@ matmul_cut matmul_cut_of(const matmul_args *p, int large, int small) {
         c.side = small;
         c.tiles = gy_blocks(p->m, small) * gy_blocks(p->n, small) * p->batch;
     }
-    if (c.tiles && c.tiles < MANY && p->k >= 2 * SPLIT_DEPTH) {
-        int64_t parts = gy_blocks(2 * MANY, c.tiles), most = p->k / SPLIT_DEPTH;
-        if (parts > most) parts = most;
-        c.parts = parts > MOST_PARTS ? MOST_PARTS : (int)parts;
-    }
+    c.parts = matmul_parts(c.tiles, p->k);
     return c;
+}
+int matmul_parts(int64_t tiles, int64_t k) {
+    if (!tiles || tiles >= MANY || k < 2 * SPLIT_DEPTH) return 1;
+    int64_t parts = gy_blocks(2 * MANY, tiles), most = k / SPLIT_DEPTH;
+    if (parts > most) parts = most;
+    return parts > MOST_PARTS ? MOST_PARTS : (int)parts;
+}
+matmul_args matmul_transposed(matmul_args p) {
+    matmul_args t = p;
+    t.a = p.b;
+    t.b = p.a;
+    t.m = p.n;
+    t.n = p.m;
+    t.a_row = p.b_col;
+    t.a_depth = p.b_depth;
+    t.b_depth = p.a_depth;
+    t.b_col = p.a_row;
+    t.y_row = p.y_col;
+    t.y_col = p.y_row;
+    t.r_row = p.r_col;
+    t.r_col = p.r_row;
+    t.bias_row = p.bias_col;
+    t.bias_col = p.bias_row;
+    t.whole = false;
+    memcpy(t.a_batch, p.b_batch, sizeof t.a_batch);
+    memcpy(t.b_batch, p.a_batch, sizeof t.b_batch);
+    return t;
 }
 size_t matmul_cut_scratch(const matmul_args *p, matmul_cut c, size_t size) {
     return c.parts > 1 ? (size_t)(c.parts * p->batch * p->m * p->n) * size : 0;
@@ -173,11 +196,21 @@ static matmul_cut cut_of(const gy_kargs *k, const matmul_args *p) {
 size_t cuda_matmul_scratch(const gy_kargs *k, int threads) {
     matmul_args p = matmul_problem(k);
     (void)threads;
+    if (k->in[0].dtype == GY_F32 && matmul_few_takes(&p)) return matmul_few_scratch(&p);
+    if (k->in[0].dtype == GY_F32 && matmul_tf32_takes(&p)) return matmul_tf32_scratch(&p);
     return matmul_cut_scratch(&p, cut_of(k, &p), gy_dtype_size(k->in[0].dtype));
 }
 
 void cuda_matmul(const gy_kargs *k) {
     matmul_args whole = matmul_problem(k);
+    if (k->in[0].dtype == GY_F32 && matmul_few_takes(&whole)) {
+        matmul_few_run(k, &whole);
+        return;
+    }
+    if (k->in[0].dtype == GY_F32 && matmul_tf32_takes(&whole)) {
+        matmul_tf32_run(k, &whole);
+        return;
+    }
     matmul_cut c = cut_of(k, &whole);
     matmul_args p = matmul_part(whole, c, k->scratch, DEPTH);
     bool f64 = k->in[0].dtype == GY_F64, large = c.side > 32;

@@ -51,9 +51,18 @@ GY_DEVICE matmul_place matmul_tile(const matmul_args *a, int64_t block, int rows
     return p;
 }
 
+/* The depths that a block sums; none if k1 < k0. */
+GY_DEVICE void matmul_depths(const matmul_args *a, int64_t *k0, int64_t *k1) {
+    *k0 = (int64_t)blockIdx.y * a->k_split;
+    *k1 = a->k - *k0 > a->k_split ? *k0 + a->k_split : a->k;
+}
+
 #ifdef GY_HOST
 /* The operator's operands as a problem without splits. */
 matmul_args matmul_problem(const gy_kargs *k);
+
+/* The same with rows and columns exchanged: y^T = b^T a^T. */
+matmul_args matmul_transposed(matmul_args p);
 
 /* How a product is cut: square tiles, and the depth in parts whose sums are then added. By shapes alone. */
 typedef struct {
@@ -62,12 +71,24 @@ typedef struct {
 } matmul_cut;
 /* In tiles of side `large` where there are many, else `small`. */
 matmul_cut matmul_cut_of(const matmul_args *p, int large, int small);
+/* Into how many parts the depth k is cut when the rest makes so many tiles. */
+int matmul_parts(int64_t tiles, int64_t k);
 size_t matmul_cut_scratch(const matmul_args *p, matmul_cut c, size_t element);
 /* The problem of a kernel that computes the parts, in multiples of `depth`: plain sums to scratch if there are several.
  */
 matmul_args matmul_part(matmul_args p, matmul_cut c, void *scratch, int depth);
 /* Adds the parts in k->scratch and finishes problem p. */
 void matmul_finish(const gy_kargs *k, const matmul_args *p, int parts);
+
+/* matmul_few.cu: f32, at most 4 rows or columns. */
+bool matmul_few_takes(const matmul_args *p);
+size_t matmul_few_scratch(const matmul_args *p);
+void matmul_few_run(const gy_kargs *k, const matmul_args *p);
+
+/* matmul_tf32.cu: f32 with factors rounded to tf32, where the environment's GYRUS_TF32=1 asks for it. */
+bool matmul_tf32_takes(const matmul_args *p);
+size_t matmul_tf32_scratch(const matmul_args *p);
+void matmul_tf32_run(const gy_kargs *k, const matmul_args *p);
 
 /* matmul_sm90.cu: whether it takes the problem; what scratch it needs; runs it. */
 bool matmul_sm90_takes(const gy_kargs *k, const matmul_args *p);

@@ -114,8 +114,8 @@ GY_DEVICE void product(const matmul_args *a, const bool A_LINES, const bool B_LI
     int warp = (int)threadIdx.x / 32, lane = gy_lane(), row0 = warp % WM * 16 * MT, col0 = warp / WM * 32;
     float acc[4][4][4];
     matmul_place at = matmul_tile(a, (int64_t)blockIdx.x, BM, BN);
-    int64_t oa, ob, residual, k0 = (int64_t)blockIdx.y * a->k_split,
-                              k1 = k0 + a->k_split < a->k ? k0 + a->k_split : a->k;
+    int64_t oa, ob, residual, k0, k1;
+    matmul_depths(a, &k0, &k1);
     matmul_batch(a, at.batch, &oa, &ob, &residual);
     feed fa = feed_of((const float *)a->a + oa + at.row * a->a_row + k0 * a->a_depth, a->a_row, a->a_depth,
                       a->m - at.row, A_LINES, BM, THREADS);
@@ -221,6 +221,7 @@ size_t cuda_matmul_bf16_scratch(const gy_kargs *k, int threads);
 size_t cuda_matmul_bf16_scratch(const gy_kargs *k, int threads) {
     matmul_args p = matmul_problem(k);
     (void)threads;
+    if (matmul_few_takes(&p)) return matmul_few_scratch(&p);
     if (matmul_sm90_takes(k, &p)) return matmul_sm90_scratch(&p);
     return matmul_cut_scratch(&p, matmul_cut_of(&p, 128, 64), sizeof(float));
 }
@@ -230,6 +231,10 @@ void cuda_matmul_bf16(const gy_kargs *k) {
         {{&matmul_bf16_small_dd, &matmul_bf16_small_dl}, {&matmul_bf16_small_ld, &matmul_bf16_small_ll}},
         {{&matmul_bf16_dd, &matmul_bf16_dl}, {&matmul_bf16_ld, &matmul_bf16_ll}}};
     matmul_args whole = matmul_problem(k);
+    if (matmul_few_takes(&whole)) {
+        matmul_few_run(k, &whole);
+        return;
+    }
     if (matmul_sm90_takes(k, &whole)) {
         matmul_sm90_run(k, &whole);
         return;

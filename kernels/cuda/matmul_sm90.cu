@@ -99,7 +99,8 @@ GY_KERNEL(matmul_sm90, sm90_args, THREADS) {
     uint64_t *full = (uint64_t *)(void *)(shared + STAGES * STAGE), *vacant = full + STAGES;
     int warp = (int)threadIdx.x / 32, lane = gy_lane();
     matmul_place at = matmul_tile(p, (int64_t)blockIdx.x, SIDE, SIDE);
-    int64_t k0 = (int64_t)blockIdx.y * p->k_split, k1 = k0 + p->k_split < p->k ? k0 + p->k_split : p->k;
+    int64_t k0, k1;
+    matmul_depths(p, &k0, &k1);
     int steps = k1 > k0 ? (int)((k1 - k0 + DEPTH - 1) / DEPTH) : 0;
     if (threadIdx.x == 0) {
         for (int s = 0; s < STAGES; s++) {

@@ -51,8 +51,8 @@ GY_DEVICE void NAME(product)(const matmul_args *a, const int WM, const int WN, c
     int warp = (int)threadIdx.x / 32, lane = gy_lane();
     int row0 = (warp % WM) * 4 * TM + lane / 8 * VEC, col0 = (warp / WM) * 8 * TN + lane % 8 * VEC;
     matmul_place at = matmul_tile(a, (int64_t)blockIdx.x, BM, BN);
-    int64_t oa, ob, residual, k0 = (int64_t)blockIdx.y * a->k_split,
-                              k1 = k0 + a->k_split < a->k ? k0 + a->k_split : a->k;
+    int64_t oa, ob, residual, k0, k1;
+    matmul_depths(a, &k0, &k1);
     matmul_batch(a, at.batch, &oa, &ob, &residual);
     NAME(feed)
     fa = NAME(feed_of)((const T *)a->a + oa + at.row * a->a_row + k0 * a->a_depth, a->a_row, a->a_depth, a->m - at.row,

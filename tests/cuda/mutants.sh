@@ -1,7 +1,8 @@
 #!/bin/sh
 # mutants.sh [NAME]...: deletes each barrier, each wait and each bound of kernels/cuda/NAME.cu (of all files, if none is
-# named), one at a time, and runs the emulated cases of the file's operators. Prints a row for each and fails if a
-# mutant lives. FIRST=1: only the first of each kind in a file. Run by `make mutants`.
+# named; NAME.h: of that header, in the first .cu that includes it), one at a time, and runs the emulated cases of the
+# file's operators, or the family's own test (matmul_bf16: tests/cuda/test_cuda_matmul) where there is one. Prints a row
+# for each and fails if a mutant lives. FIRST=1: only the first of each kind in a file. Run by `make mutants`.
 #
 # What is mutated: __syncthreads, gy_syncwarp, gy_cp_async_wait and the waits of mma.h vanish; `if (x >= ...) return;`
 # and `continue;` vanish; `< a->...` becomes `<=` (but not in loops over an int, which
@@ -14,11 +15,16 @@ all=0 alive=0
 echo '| file | line | deleted | caught by |'
 echo '| --- | --- | --- | --- |'
 for name in "$@"; do
-    src=kernels/cuda/$name.cu
+    case $name in
+    *.h) src=kernels/cuda/$name unit=$(grep -l "\"$name\"" kernels/cuda/*.cu | head -1) ;;
+    *) src=kernels/cuda/$name.cu unit=$src ;;
+    esac
+    test=test_cuda_ops own=test_cuda_${name%%[_.]*}
     # the operators whose rows name a function of this file
     ops=$(for f in $(sed -n 's/^void \(cuda_[a-z0-9_]*\)(const gy_kargs \*k) {.*/\1/p' "$src"); do
         sed -n "s/^GY_CUDA(\([a-z0-9_]*\),.*[ ,]$f,.*/\1/p" kernels/cuda/cuda.def
     done | sort -u)
+    if [ -f "$BUILD/tests/cuda/$own.o" ]; then test=$own ops=; fi
     awk -v first="$FIRST" '
         /#ifdef GY_HOST/ { exit }
         /mutant: same/ { next }
@@ -37,11 +43,12 @@ for name in "$@"; do
         guard) edit='s/if ([a-z_0-9]* >= [^;]*) \(return\|continue\);//' ;;
         bound) edit='s/\([a-z_0-9)]\) < a->/\1 <= a->/' ;;
         esac
-        sed "${line}$edit" "$src" > kernels/cuda/mutant.tmp.cu
+        sed "${line}$edit" "$src" > kernels/cuda/mutant.tmp.${src##*.}
+        [ "$src" = "$unit" ] || sed "s/\"$name\"/\"mutant.tmp.h\"/" "$unit" > kernels/cuda/mutant.tmp.cu
         what=$(sed -n "${line}s/^ *//;${line}s/|/\\\\|/g;${line}p" "$src" | cut -c1-60)
         all=$((all + 1))
         if ! $CC $FLAGS -Wno-error -w -x c -c kernels/cuda/mutant.tmp.cu -o "$dir/$name.o" 2> "$dir/log" ||
-            ! $CC $LDFLAGS -o "$dir/test" "$BUILD/tests/cuda/test_cuda_ops.o" "$BUILD"/tests/harness/*.o "$dir/$name.o" \
+            ! $CC $LDFLAGS -o "$dir/test" "$BUILD/tests/cuda/$test.o" "$BUILD"/tests/harness/*.o "$dir/$name.o" \
                 "$BUILD/libgyrus.a" -Wl,--allow-multiple-definition -lcmocka -lm -lpthread 2> "$dir/log"; then
             caught="the compiler"
         elif timeout 120 "$dir/test" $ops > "$dir/log" 2>&1; then
@@ -54,7 +61,7 @@ for name in "$@"; do
         echo "| $name | $line | \`$what\` | $caught |"
     done < "$dir/sites"
 done
-rm -f kernels/cuda/mutant.tmp.cu
+rm -f kernels/cuda/mutant.tmp.cu kernels/cuda/mutant.tmp.h
 echo
 echo "$all mutants, $alive alive"
 [ $alive -eq 0 ]

@@ -109,7 +109,8 @@ static void check_one(const problem *p, gy_dtype type, gy_dtype precision) {
     const gy_kernel *row = gy_kernel_choose(GY_OP_matmul, type, UINT64_C(1) << GY_ISA_CUDA, &k);
     size_t scratch = row->scratch ? row->scratch(&k, 2) : 0;
     if (scratch) k.scratch = d->alloc(d, scratch);
-    double eps = type == GY_F64 ? DBL_EPSILON : (double)FLT_EPSILON, tol = eps * (8 + (double)p->k);
+    double eps = type == GY_F64 ? DBL_EPSILON : getenv("GYRUS_TF32") ? 0x1p-10 : (double)FLT_EPSILON;
+    double tol = eps * (8 + (double)p->k);
     for (int order = GY_EMU_FORWARD; order <= GY_EMU_RANDOM; order++) {
         gy_emu_schedule(d, (gy_emu_order)order, 3);
         memset(out.data, 0xff, (size_t)n * gy_dtype_size(type));
@@ -189,6 +190,15 @@ static void large_products_in_bf16(void **state) {
     check_large(&(problem){.batch = 5, .m = 137, .n = 129, .k = 391, .b = TRANSPOSED, .one_b = true, .alpha = 3});
     check_large(&(problem){.batch = 3, .m = 129, .n = 300, .k = 295, .a = FLIPPED, .b = GAPS_TRANSPOSED, .bias = true});
 }
+static void tf32_when_asked_for(void **state) {
+    (void)state;
+    problem p = {.batch = 2, .m = 37, .n = 45, .k = 29, .bias = true, .residual = true, .act = GY_ACT_TANH};
+    setenv("GYRUS_TF32", "1", 1);
+    for (p.a = PLAIN; p.a <= FLIPPED; p.a++)
+        for (p.b = PLAIN; p.b <= FLIPPED; p.b++) check_one(&p, GY_F32, GY_F32);
+    check_one(&(problem){.batch = 1, .m = 132, .n = 136, .k = 1040, .b = TRANSPOSED, .alpha = 2}, GY_F32, GY_F32);
+    unsetenv("GYRUS_TF32");
+}
 static void activations(void **state) {
     (void)state;
     for (int act = GY_ACT_NONE; act <= GY_ACT_SIGMOID; act++)
@@ -208,6 +218,7 @@ int main(void) {
                                        cmocka_unit_test(few_rows_or_columns),
                                        cmocka_unit_test(activations),
                                        cmocka_unit_test(large_products_in_bf16),
+                                       cmocka_unit_test(tf32_when_asked_for),
                                        cmocka_unit_test(nothing_to_multiply)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }
