@@ -16,100 +16,9 @@
  * KiB of shared memory, two blocks an SM. A step is 16 KiB for 128 x 128 x 16 multiply-adds: 32 flops a byte from L2,
  * so the f32 units bound it. Where the tiles are too few to fill a GPU the depth is split, and a second kernel adds the
  * parts in order. Groups of few channels (depthwise) have no use for tiles: a thread an output, bound by memory. */
-#include "vec.h"
-
-#define T       float
-#define TNAME   f32
-#define M(name) name##f
-#include "act.h"
-#undef T
-#undef TNAME
-#undef M
+#include "conv.h"
 
 enum { DEPTH = 16, STAGES = 3, ROOM_A = DEPTH + 4, DIRECT_THREADS = 256 };
-
-typedef struct {
-    const float *x, *w, *bias, *residual; /* x: what is gathered */
-    float *y, *partial;
-    int64_t batch;
-    int64_t size[3], src[3]; /* the grids of y and x */
-    int64_t step[3], before[3], dilation[3], kernel[3];
-    int64_t src_channels, channels;    /* of x and y, all groups */
-    int64_t deep, cols, groups;        /* channels a group of x and y */
-    int64_t run;                       /* channels after which the next tap comes */
-    int64_t w_deep, w_col, w_group;    /* strides of the weights */
-    int64_t splits, split;             /* parts of the depth; steps each */
-    int adjoint, act, vec, along_cols; /* vec: x lies on 16 bytes; along_cols: neighbours in w are columns */
-} conv_args;
-
-/* ---- which positions and taps a block has ---- */
-
-/* A class of positions: first + q step on each axis, and its taps t0 + u period. Forward there is one class. */
-typedef struct {
-    int64_t first[3], size[3], tap0[3], period[3], taps[3], n, n_taps; /* n: positions a sample */
-} conv_class;
-
-GY_DEVICE int64_t common_divisor(int64_t a, int64_t b) {
-    while (b) {
-        int64_t r = a % b;
-        a = b;
-        b = r;
-    }
-    return a;
-}
-GY_DEVICE conv_class class_of(const conv_args *a, int64_t index) {
-    conv_class c;
-    c.n = c.n_taps = 1;
-    GY_UNROLL
-    for (int i = 2; i >= 0; i--) {
-        int64_t s = a->adjoint ? a->step[i] : 1;
-        c.first[i] = index % s;
-        index /= s;
-        c.size[i] = (a->size[i] - c.first[i] + s - 1) / s;
-        if (c.size[i] < 0) c.size[i] = 0;
-        c.tap0[i] = 0;
-        c.period[i] = 1;
-        if (s > 1) { /* tap d = first + p (mod s) */
-            c.period[i] = s / common_divisor(s, a->dilation[i]);
-            while (c.tap0[i] < c.period[i] && (c.first[i] + a->before[i] - c.tap0[i] * a->dilation[i]) % s != 0)
-                c.tap0[i]++;
-            if (c.tap0[i] == c.period[i]) c.tap0[i] = a->kernel[i]; /* none */
-        }
-        c.taps[i] = c.tap0[i] < a->kernel[i] ? (a->kernel[i] - c.tap0[i] + c.period[i] - 1) / c.period[i] : 0;
-        c.n *= c.size[i];
-        c.n_taps *= c.taps[i];
-    }
-    return c;
-}
-/* What tap u of the class adds to a position's place in x. */
-GY_DEVICE int64_t shift_of(const conv_args *a, const conv_class *c, int axis, int64_t u) {
-    int64_t t = c->tap0[axis] + u * c->period[axis];
-    if (!a->adjoint) return t * a->dilation[axis];
-    return (c->first[axis] + a->before[axis] - t * a->dilation[axis]) / a->step[axis];
-}
-
-/* Row m of the class: where it gathers (tap shifts left out) and where its result goes. */
-typedef struct {
-    int64_t at[3], base, out;
-    bool there;
-} conv_row;
-GY_DEVICE conv_row row_of(const conv_args *a, const conv_class *c, int64_t m) {
-    conv_row r;
-    int64_t b = m / c->n, rest = m % c->n, i[3];
-    i[2] = rest % c->size[2];
-    rest /= c->size[2];
-    i[1] = rest % c->size[1];
-    i[0] = rest / c->size[1];
-    GY_UNROLL
-    for (int k = 0; k < 3; k++) {
-        r.at[k] = a->adjoint ? i[k] : i[k] * a->step[k] - a->before[k];
-        i[k] = a->adjoint ? c->first[k] + i[k] * a->step[k] : i[k];
-    }
-    r.base = ((b * a->src[0] + r.at[0]) * a->src[1] + r.at[1]) * a->src[2] + r.at[2];
-    r.out = ((b * a->size[0] + i[0]) * a->size[1] + i[1]) * a->size[2] + i[2];
-    r.there = b < a->batch;
-    return r;
-}
 
 /* ---- the table of depths ---- */
 
@@ -166,17 +75,6 @@ GY_DEVICE void write_depth(const conv_args *a, const conv_class *c, depth_walk *
     }
 }
 
-GY_DEVICE bool inside(const conv_args *a, const int32_t at[3], const int32_t shift[3]) {
-    int64_t i = (int64_t)at[0] + shift[0], j = (int64_t)at[1] + shift[1], k = (int64_t)at[2] + shift[2];
-    return i >= 0 && i < a->src[0] && j >= 0 && j < a->src[1] && k >= 0 && k < a->src[2];
-}
-
-GY_DEVICE float conv_finished(const conv_args *a, float v, int64_t row, int64_t channel) {
-    if (a->bias) v += a->bias[channel];
-    v = gy_activate_f32(v, a->act);
-    return a->residual ? v + a->residual[row * a->channels + channel] : v;
-}
-
 /* ---- tiles ---- */
 
 /* WM x WN warps of 4 x 8 threads of TM x TN results: rows 4 i + lane / 8 of the warp's, columns in fours. blockIdx.x:
@@ -189,9 +87,9 @@ GY_DEVICE void conv_tile(const conv_args *a, const int WM, const int WN, const i
     depth_entry *table = (depth_entry *)(void *)(shared + STAGES * STAGE); /* two steps' */
     int t = (int)threadIdx.x, warp = t / 32, lane = t % 32;
     int64_t group = blockIdx.y % a->groups, col_tiles = (a->cols + BN - 1) / BN;
-    conv_class c = class_of(a, blockIdx.y / a->groups);
+    const conv_class *c = class_of_block(a, (conv_class *)(void *)(table + 2 * DEPTH));
     int64_t m0 = blockIdx.x / col_tiles * BM, n0 = blockIdx.x % col_tiles * BN;
-    if (m0 >= a->batch * c.n) return; /* classes differ in size */
+    if (m0 >= a->batch * c->n) return; /* classes differ in size */
 
     /* this thread's part of bringing x: rows t / 4 + THREADS / 4 i, channels 4 (t % 4) + e of each 16 */
     const float *base[8];
@@ -199,7 +97,7 @@ GY_DEVICE void conv_tile(const conv_args *a, const int WM, const int WN, const i
     bool there[8];
     GY_UNROLL
     for (int i = 0; i < ROWS; i++) {
-        conv_row r = row_of(a, &c, m0 + t / 4 + THREADS / 4 * i);
+        conv_row r = row_of(a, c, m0 + t / 4 + THREADS / 4 * i);
         base[i] = a->x + r.base * a->src_channels + group * a->deep;
         GY_UNROLL
         for (int k = 0; k < 3; k++) at[i][k] = (int32_t)r.at[k];
@@ -211,10 +109,10 @@ GY_DEVICE void conv_tile(const conv_args *a, const int WM, const int WN, const i
     const float *w = a->w + group * a->w_group + (n0 + w_line) * a->w_col;
     int64_t w_left = a->cols - n0 - w_line;
 
-    int64_t all = (a->deep + a->run - 1) / a->run * a->run * c.n_taps, all_steps = (all + DEPTH - 1) / DEPTH;
+    int64_t all = (a->deep + a->run - 1) / a->run * a->run * c->n_taps, all_steps = (all + DEPTH - 1) / DEPTH;
     int64_t s0 = (int64_t)blockIdx.z * a->split;
     int64_t steps = s0 + a->split < all_steps ? a->split : all_steps > s0 ? all_steps - s0 : 0;
-    depth_walk walk = walk_from(a, &c, s0 * DEPTH + t % DEPTH);
+    depth_walk walk = walk_from(a, c, s0 * DEPTH + t % DEPTH);
 
     GY_UNROLL
     for (int i = 0; i < TM; i++) {
@@ -248,7 +146,7 @@ GY_DEVICE void conv_tile(const conv_args *a, const int WM, const int WN, const i
             }
         }
         gy_cp_async_commit();
-        if (t < DEPTH && bring + 1 < steps) write_depth(a, &c, &walk, table + ((bring + 1) & 1) * DEPTH + t);
+        if (t < DEPTH && bring + 1 < steps) write_depth(a, c, &walk, table + ((bring + 1) & 1) * DEPTH + t);
         if (s < 0) continue;
         const float *ta = shared + (int)(s % STAGES) * STAGE + (warp % WM * 4 * TM + lane / 8) * ROOM_A;
         const float *tb = shared + (int)(s % STAGES) * STAGE + BM * ROOM_A + warp / WM * 8 * TN + lane % 8 * 4;
@@ -273,7 +171,7 @@ GY_DEVICE void conv_tile(const conv_args *a, const int WM, const int WN, const i
 
     GY_UNROLL
     for (int i = 0; i < TM; i++) {
-        conv_row r = row_of(a, &c, m0 + warp % WM * 4 * TM + 4 * i + lane / 8);
+        conv_row r = row_of(a, c, m0 + warp % WM * 4 * TM + 4 * i + lane / 8);
         if (!r.there) continue;
         GY_UNROLL
         for (int j = 0; j < TN; j += 4) {
@@ -341,7 +239,10 @@ GY_KERNEL(conv_direct, conv_args, DIRECT_THREADS) {
                 int64_t tap =
                     ((c.tap0[0] + u0 * c.period[0]) * a->kernel[1] + c.tap0[1] + u1 * c.period[1]) * a->kernel[2] +
                     c.tap0[2] + u2 * c.period[2];
-                for (int64_t d = 0; d < a->deep; d++) sum = fmaf(from[d], w[d * a->w_deep + tap], sum);
+                for (int64_t d = 0; d < a->deep; d++) {
+                    float u = from[d], v = w[d * a->w_deep + tap];
+                    sum = a->rounded ? fmaf(gy_bf16_rounded(u), gy_bf16_rounded(v), sum) : fmaf(u, v, sum);
+                }
             }
         }
     }
@@ -350,53 +251,7 @@ GY_KERNEL(conv_direct, conv_args, DIRECT_THREADS) {
 
 #ifdef GY_HOST
 void cuda_conv(const gy_kargs *k);
-void cuda_conv_dx(const gy_kargs *k);
 size_t cuda_conv_scratch(const gy_kargs *k, int threads);
-
-/* Of conv, or of conv_dx, everything but the operands' places. */
-static conv_args shape_of(const gy_kargs *k) {
-    const gy_conv_attr *attr = k->attr;
-    bool adjoint = k->op == GY_OP_conv_dx;
-    gy_shape x = adjoint ? k->out[0].shape : k->in[0].shape, y = adjoint ? k->in[0].shape : k->out[0].shape;
-    gy_conv_dims d = gy_conv_dims_of(attr, x, k->in[1].shape, y);
-    int64_t in_group = d.cin / d.groups, out_group = d.cout / d.groups;
-    conv_args a = {.batch = d.batch,
-                   .src_channels = adjoint ? d.cout : d.cin,
-                   .channels = adjoint ? d.cin : d.cout,
-                   .deep = adjoint ? out_group : in_group,
-                   .cols = adjoint ? in_group : out_group,
-                   .groups = d.groups,
-                   .w_deep = adjoint ? in_group * d.taps : d.taps,
-                   .w_col = adjoint ? d.taps : in_group * d.taps,
-                   .w_group = out_group * in_group * d.taps,
-                   .adjoint = adjoint,
-                   .act = adjoint ? GY_ACT_NONE : (int)attr->act};
-    for (int i = 0; i < 3; i++) {
-        a.size[i] = adjoint ? d.in[i] : d.out[i];
-        a.src[i] = adjoint ? d.out[i] : d.in[i];
-        a.step[i] = attr->stride[i];
-        a.before[i] = attr->before[i];
-        a.dilation[i] = attr->dilation[i];
-        a.kernel[i] = d.kernel[i];
-    }
-    a.run = a.deep <= 24 ? a.deep : DEPTH;
-    a.vec = a.deep % 4 == 0;
-    a.along_cols = adjoint;
-    return a;
-}
-
-static bool is_direct(const conv_args *a) {
-    return a->groups > 1 && (a->deep < 8 || a->cols < 16);
-}
-static int64_t classes_of(const conv_args *a) {
-    return a->adjoint ? a->step[0] * a->step[1] * a->step[2] : 1;
-}
-/* The largest class's positions of all samples. */
-static int64_t rows_of(const conv_args *a) {
-    int64_t n = a->batch;
-    for (int i = 0; i < 3; i++) n *= a->adjoint ? gy_blocks(a->size[i], a->step[i]) : a->size[i];
-    return n;
-}
 
 typedef struct {
     const gy_cuda_kernel *kernel;
@@ -405,7 +260,7 @@ typedef struct {
 } tiling;
 /* The tile by the shape, and how the depth is split: until there are 256 blocks, but no part below 8 steps. */
 static tiling choose(conv_args *a) {
-    int64_t rows = rows_of(a), classes = classes_of(a);
+    int64_t rows = conv_rows(a), classes = conv_classes(a);
     tiling t = {&conv_128x128, 128, 128, 0, 256};
     if (a->cols <= 64 || rows * a->cols <= 128 * 64 * 64) t = (tiling){&conv_128x64, 128, 64, 0, 128};
     if (a->cols <= 32 || rows * a->cols <= 64 * 32 * 64) t = (tiling){&conv_64x32, 64, 32, 0, 64};
@@ -425,41 +280,37 @@ static tiling choose(conv_args *a) {
 }
 
 size_t cuda_conv_scratch(const gy_kargs *k, int threads) {
-    conv_args a = shape_of(k);
+    conv_args a = conv_shape(k);
     (void)threads;
-    if (is_direct(&a)) return 0;
+    if (conv_is_direct(&a)) return 0;
     choose(&a);
     return a.splits == 1 ? 0 : (size_t)(a.splits * gy_shape_count(k->out[0].shape)) * sizeof(float);
 }
 
-static void run(const gy_kargs *k, conv_args *a) {
-    int64_t n = gy_shape_count(k->out[0].shape), classes = classes_of(a), rows = rows_of(a);
-    a->x = k->in[0].data;
-    a->w = k->in[1].data;
-    a->y = k->out[0].data;
-    if (n == 0) return;
-    if (is_direct(a)) {
-        int threads = rows * a->channels < DIRECT_THREADS ? 64 : DIRECT_THREADS;
-        gy_cuda_launch(k, &conv_direct, (gy_grid){gy_blocks(rows * a->channels, threads), classes, 1}, threads, 0, a,
-                       sizeof *a);
-        return;
-    }
-    tiling t = choose(a);
-    if (a->splits > 1) a->partial = k->scratch;
-    size_t shared =
-        (size_t)(STAGES * (t.rows * ROOM_A + DEPTH * (t.cols + 4))) * sizeof(float) + 2 * DEPTH * sizeof(depth_entry);
-    gy_cuda_launch(k, t.kernel, (gy_grid){t.tiles, a->groups * classes, a->splits}, t.threads, shared, a, sizeof *a);
-    if (a->splits > 1) gy_cuda_launch(k, &conv_finish, (gy_grid){gy_blocks(n, 256), 1, 1}, 256, 0, a, sizeof *a);
+void conv_direct_run(const gy_kargs *k, const conv_args *a) {
+    int64_t n = conv_rows(a) * a->channels;
+    int threads = n < DIRECT_THREADS ? 64 : DIRECT_THREADS;
+    gy_cuda_launch(k, &conv_direct, (gy_grid){gy_blocks(n, threads), conv_classes(a), 1}, threads, 0, a, sizeof *a);
+}
+void conv_finish_run(const gy_kargs *k, const conv_args *a) {
+    int64_t n = gy_shape_count(k->out[0].shape);
+    gy_cuda_launch(k, &conv_finish, (gy_grid){gy_blocks(n, 256), 1, 1}, 256, 0, a, sizeof *a);
 }
 
+/* conv (x, w, bias, residual) and conv_dx (y, w). */
 void cuda_conv(const gy_kargs *k) {
-    conv_args a = shape_of(k);
-    a.bias = k->n_in > 2 ? k->in[2].data : NULL;
-    a.residual = k->n_in > 3 ? k->in[3].data : NULL;
-    run(k, &a);
-}
-void cuda_conv_dx(const gy_kargs *k) {
-    conv_args a = shape_of(k);
-    run(k, &a);
+    conv_args a = conv_shape(k);
+    if (gy_shape_count(k->out[0].shape) == 0) return;
+    if (conv_is_direct(&a)) {
+        conv_direct_run(k, &a);
+        return;
+    }
+    tiling t = choose(&a);
+    if (a.splits > 1) a.partial = k->scratch;
+    size_t shared = (size_t)(STAGES * (t.rows * ROOM_A + DEPTH * (t.cols + 4))) * sizeof(float) +
+                    2 * DEPTH * sizeof(depth_entry) + sizeof(conv_class);
+    gy_cuda_launch(k, t.kernel, (gy_grid){t.tiles, a.groups * conv_classes(&a), a.splits}, t.threads, shared, &a,
+                   sizeof a);
+    if (a.splits > 1) conv_finish_run(k, &a);
 }
 #endif

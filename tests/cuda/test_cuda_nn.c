@@ -281,6 +281,12 @@ static void convolutions_of_several_tiles(void **state) {
     for (size_t i = 0; i < sizeof conv_problems / sizeof *conv_problems; i++)
         convolve(&conv_problems[i], GY_F32, 64 * FLT_EPSILON);
 }
+static void convolutions_of_rounded_factors(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof conv_problems / sizeof *conv_problems; i++)
+        convolve(&conv_problems[i], GY_BF16, 64 * FLT_EPSILON);
+}
+
 /* ---- attention ---- */
 
 typedef struct {
@@ -410,7 +416,7 @@ static void rows_of_any_length(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(norms_of_long_rows_and_many_columns), cmocka_unit_test(convolutions_of_several_tiles),
-        cmocka_unit_test(attention_of_several_tiles), cmocka_unit_test(hidden_values_do_not_matter),
-        cmocka_unit_test(rows_of_any_length)};
+        cmocka_unit_test(convolutions_of_rounded_factors),     cmocka_unit_test(attention_of_several_tiles),
+        cmocka_unit_test(hidden_values_do_not_matter),         cmocka_unit_test(rows_of_any_length)};
     return cmocka_run_group_tests_name("cuda networks", tests, setup, teardown);
 }
