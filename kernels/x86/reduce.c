@@ -9,8 +9,8 @@
  * So a float sum never has more than BLOCK terms a lane, and long sums are as exact as pairwise ones. Work is cut into
  * pieces of about GRAIN elements with bounds from the shape; pieces of one output are combined in order.
  *
- * Bytes: 4 an input element; FLOPs: 1. Bound by memory outside the caches: rows 50 GB/s, columns 31 GB/s (16 MiB,
- * one thread of Zen 4; make bench). */
+ * Bytes: 4 an input element; FLOPs: 1. Bound by memory outside the caches: rows 63 GB/s, columns 39 GB/s (16 MiB,
+ * one thread of Zen 4; gyrus bench reduce --threads 1). */
 #include "rows.h"
 #include "vec.h"
 
@@ -79,12 +79,12 @@ static int64_t count_of(const axes *a) {
     return n;
 }
 static int64_t offset(const axes *a, int64_t index, const int64_t stride[]) {
-    int64_t o = 0;
-    for (int64_t i = a->rank - 1; i >= 0; i--) {
+    int64_t o = 0, i = a->rank - 1;
+    for (; i > 0; i--) {
         o += index % a->dim[i] * stride[i];
         index /= a->dim[i];
     }
-    return o;
+    return i == 0 ? o + index * stride[0] : 0; /* the first axis takes what is left: a division less */
 }
 
 /* false: no axis with adjacent elements, or nothing to do. */
@@ -192,9 +192,12 @@ GY_INLINE void row_piece(kind op, const job *j, int64_t o, int64_t piece) {
     const float *base = j->x + offset(&j->kept, o, j->kept.in);
     double sum = start(op);
     for (int64_t l = lo; l < hi; l++) {
-        int64_t a, b;
-        gy_tile_range(j->n, j->segment, l % segments, &a, &b);
-        const float *p = base + offset(&j->gone, l / segments, j->gone.in) + a;
+        int64_t a = 0, b = j->n, line = l;
+        if (segments > 1) {
+            gy_tile_range(j->n, j->segment, l % segments, &a, &b);
+            line = l / segments;
+        }
+        const float *p = base + offset(&j->gone, line, j->gone.in) + a;
         for (int64_t i = 0; i < b - a; i += 4 * VL * BLOCK)
             sum = fold(op, sum, fold_run(op, p + i, b - a - i < 4 * VL * BLOCK ? b - a - i : 4 * VL * BLOCK));
     }
@@ -256,7 +259,7 @@ static void tile(void *arg, int64_t t, int worker) {
     int64_t lo, hi;
     gy_tile_range(j->outputs * j->pieces, j->batch, t, &lo, &hi);
     for (int64_t i = lo; i < hi; i++) {
-        int64_t o = i / j->pieces, piece = i % j->pieces;
+        int64_t o = j->pieces > 1 ? i / j->pieces : i, piece = j->pieces > 1 ? i % j->pieces : 0;
         switch (j->op) {
         case SUM: j->columns ? column_piece(SUM, j, o, piece) : row_piece(SUM, j, o, piece); break;
         case SQUARES: j->columns ? column_piece(SQUARES, j, o, piece) : row_piece(SQUARES, j, o, piece); break;
