@@ -1,4 +1,5 @@
-/* Copies to a contiguous array, of elements of any size: what permutations, slices and joins come down to.
+/* Copies to a contiguous array or a region of one, of elements of any size: what permutations, slices, joins and
+ * padding come down to.
  *
  * Axes of size 1 are dropped and neighbours that lie alike are merged. If the last axis is adjacent in the source, rows
  * are copied whole. If another axis is, the copy is a set of transposes: squares of VL x VL 4-byte elements turn in
@@ -182,4 +183,59 @@ void GY_ISAFN(x86_concat)(const gy_kargs *k) {
         place(k, &k->in[i], (char *)y->data + start * y->stride[a->axis] * (int64_t)gy_dtype_size(y->dtype), y->stride);
         start += k->in[i].shape.dim[a->axis];
     }
+}
+
+/* ---- a region of a larger array ---- */
+
+/* y is [outer, axis, inner]; what lies outside from <= index < to of the axis gets one value. */
+typedef struct {
+    char *y, value[8];
+    int64_t size, outer, axis, inner, from, to, grain;
+    bool zero;
+} gaps;
+
+static void fill(const gaps *g, char *p, int64_t n) {
+    if (g->zero)
+        memset(p, 0, (size_t)(n * g->size));
+    else
+        for (int64_t i = 0; i < n; i++) memcpy(p + i * g->size, g->value, (size_t)g->size);
+}
+static void gap_tile(void *arg, int64_t t, int worker) {
+    (void)worker;
+    const gaps *g = arg;
+    int64_t lo, hi, row = g->inner * g->size;
+    gy_tile_range(g->outer, g->grain, t, &lo, &hi);
+    for (int64_t o = lo; o < hi; o++) {
+        char *p = g->y + o * g->axis * row;
+        fill(g, p, g->from * g->inner);
+        fill(g, p + g->to * row, (g->axis - g->to) * g->inner);
+    }
+}
+/* x into y from `start` of the axis on, every `step`; `value` elsewhere. */
+static void embed(const gy_kargs *k, int64_t axis, int64_t start, int64_t step, double value) {
+    const gy_view *x = &k->in[0], *y = &k->out[0];
+    int64_t end = start + x->shape.dim[axis], to[GY_MAX_RANK];
+    gaps g = {.y = y->data, .size = (int64_t)gy_dtype_size(y->dtype), .outer = 1, .axis = y->shape.dim[axis]};
+    g.inner = y->stride[axis];
+    for (int64_t i = 0; i < axis; i++) g.outer *= y->shape.dim[i];
+    g.from = step == 1 ? start : g.axis;
+    g.to = step == 1 ? end : g.axis;
+    g.zero = value == 0;
+    gy_tensor one = {.dtype = y->dtype, .data = g.value};
+    gy_tensor_set(&one, 0, value);
+    g.grain = g.axis * g.inner < GRAIN ? GRAIN / (g.axis * g.inner > 0 ? g.axis * g.inner : 1) : 1;
+    if (gy_shape_count(y->shape) == 0) return;
+    gy_par(k->pool, gy_tiles(g.outer, g.grain), gap_tile, &g);
+    memcpy(to, y->stride, sizeof to);
+    to[axis] *= step;
+    place(k, x, g.y + start * g.inner * g.size, to);
+}
+
+void GY_ISAFN(x86_pad)(const gy_kargs *k) {
+    const gy_axis_attr *a = k->attr;
+    embed(k, a->axis, a->before, 1, a->value);
+}
+void GY_ISAFN(x86_unslice)(const gy_kargs *k) {
+    const gy_axis_attr *a = k->attr;
+    embed(k, a->axis, a->start, a->step, 0);
 }
