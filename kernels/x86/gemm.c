@@ -1,17 +1,25 @@
 /* The matrix product driver: blocks, panels, threads, epilogue.
  *
- * Depth is cut into steps of KC. For one step, a panel of A (MR x KC, 14 KiB) and a panel of B (KC x 2 vectors, 32 KiB)
- * meet in a register kernel. B is packed for all threads together, a chunk of columns by a group of depth, up to 16
- * MiB, at a time; A by the tile that needs it. A tile, the unit of work of a thread, is up to MC rows by all columns of
- * the chunk by the group's depth: A is so packed once a chunk, and a panel of B, which streams from the second or third
- * level, serves all panels of A in the tile. Tiles are made lower (to two panels of A), then narrower, until there are
- * 16 of them. When C is so small that this cannot be (a weight's gradient: short and narrow, but deep), the depth is
- * split into parts whose partial products are added in order. All of it follows from m, n, k alone, so that the same
- * bits come out for any number of threads, and whether B comes plain, packed before, or neither.
+ * Depth is cut into steps of KC (512 floats: C is loaded and stored once a step, 256 cost 1.5 % more). For one step, a
+ * panel of A (MR x KC, 28 KiB) and a panel of B (KC x 2 vectors, 64 KiB) meet in a register kernel; both stream from
+ * the second level, 184 bytes in 28 cycles.
+ *
+ * The operand with fewer lines is packed first, for all threads: at most SHARED lines by a group of depth, 8 MiB. A
+ * tile, the unit of work of a thread, is some lines of the other operand by all of the shared ones: columns when C is
+ * wide, rows when it is tall. It packs its own lines step by step, 256 KiB at most, which stay in its second level, and
+ * nobody waits for that. Tiles are made narrower, to two panels, until there are 16 of them. When C is so small that
+ * there are not even 8 (a weight's gradient: short and narrow, but deep), the depth is split into parts whose products
+ * are added in order. All of it follows from m, n, k alone, so that the same bits come out for any number of threads,
+ * and whether B comes plain, packed before, or neither.
+ *
+ * What is adjacent in memory across panels is packed RUN depths at a time (from main memory two to three times as fast
+ * as panel by panel). Packing is left out where it would serve little: a plain B under few rows, a plain A beside few
+ * columns are read where they are.
  *
  * FLOPs 2 m n k; bytes (m k + k n + m n) elements from memory at least, packing reads and writes A and B once more.
  * Measured, one thread of Zen 4 (f32 peak 118 GFLOP/s, bf16 236, f64 59; gyrus bench matmul --threads 1): f32 512^3
- * .93, 1024^3 .89, 788 x 2304 x 768 .93; bf16 512^3 .92; f64 1024^3 .90; weights packed once: 197 x 3072 x 768 .95.
+ * and 1024^3 .93 to .95, 788 x 2304 x 768 .93 to .95, 256 x 1280 x 5120 .90 to .93; bf16 512^3 .91; f64 1024^3 .87 to
+ * .90; weights packed once: 197 x 3072 x 768 .95. Two threads, 1024^3: 1.94 times one.
  *
  * The file is compiled for f32, f64 and, from gemm_avx512bf16.c, for bf16 pairs: T is the type of C, P of panels. */
 #define GY_TYPED_FILE "gemm.c"

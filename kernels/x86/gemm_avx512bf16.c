@@ -2,7 +2,7 @@
  *
  * vdpbf16ps multiplies pairs: c += a0 b0 + a1 b1 in each 32-bit lane, in f32. So an element of a panel is a pair of
  * depths, and depth counts pairs; an odd last depth is paired with zero. The register tile, 14 rows by two vectors, and
- * the blocks are those of f32: KC pairs of a panel of A (14 KiB) and of B (32 KiB). The instruction takes denormals for
+ * the blocks are those of f32: KC pairs of a panel of A (28 KiB) and of B (64 KiB). The instruction takes denormals for
  * zeros. FLOPs 4 m n k with k in pairs; the peak is twice that of f32. */
 #include "gemm.h"
 

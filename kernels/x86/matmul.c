@@ -14,8 +14,8 @@
  * alone, whose packers round.
  * The choice depends on shapes and strides alone, so bits are equal for any number of threads.
  *
- * Measured, one thread of Zen 4, AVX-512 (gyrus bench matmul --threads 1): a vector times 2048 x 2048 weights 55-57
- * GB/s of the third level's 85; 16 rows times 3072 x 768 weights packed once .92 of peak. */
+ * Measured, one thread of Zen 4, AVX-512 (gyrus bench matmul --threads 1): a vector times 2048 x 2048 weights 53-61
+ * GB/s of the third level's 85; 16 rows times 3072 x 768 weights .67 of peak, packed once .96. */
 #define GY_TYPED_FILE "matmul.c"
 #include "gemm.h"
 #include "rows.h"
