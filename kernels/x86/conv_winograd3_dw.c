@@ -9,7 +9,8 @@
  *
  * Errors: against double, with factors of size at most 1, below 16 x 2^-24 sqrt(positions)
  * (tests/kernels/test_x86_conv.c).
- */
+ * Measured as in conv_winograd3.c: 32 to 32 channels at 64^3: 1.68; 64 to 64 at 32^3: 1.86; the direct kernel .94 and
+ * .98. */
 #include "conv_winograd3.h"
 
 enum { PARTS = 8, ROOM = 180 << 10 /* floats in V, E and W */ };
