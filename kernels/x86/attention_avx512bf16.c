@@ -3,7 +3,11 @@
  *     S = K Q^T;   p = 2^(S scale / ln 2 - M);   O^T = O^T 2^(M_old - M) + V^T p
  *
  * Keys and values are rounded and packed once for all queries (4 (D + Dv) bytes a key and head). M, the largest score
- * in powers of two, is rounded up to a whole number, so that rescaling is exact and p rounds alike in every block. */
+ * in powers of two, is rounded up to a whole number, so that rescaling is exact and p rounds alike in every block. A
+ * score costs 2 (D + Dv) FLOPs and some nine vector operations a vector beside: of 40 + 9 cycles a vector at D = 40,
+ * 40 are products. Measured, one thread of Zen 4 with a peak of 236 GFLOP/s (gyrus bench attention --dtype bf16
+ * --threads 1), in GFLOP/s: 12 heads of D = 64, 1024 tokens, causal 161; batch 4 of 197 tokens 142; 4096 tokens, D =
+ * 40, 184, on 77 keys 138; 1024 tokens, D = 80, 188. */
 #include "attention_tile_avx512bf16.h"
 
 /* ---- keys and values, packed: of a (sample, key head), blocks of KEYS keys ---- */

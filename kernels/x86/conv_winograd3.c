@@ -118,18 +118,16 @@ static void output_tile(const winograd *j, int64_t t, const float *m, int64_t j0
     for (int i = 0; i < 3; i++) live[i] = least(d->out[i] - at[i], 2);
     float *out = j->q.out + (sample * d->n_out + (at[0] * d->out[1] + at[1]) * d->out[2] + at[2]) * d->cout + j0;
     for (int64_t r = 0; r < n; r += VL) {
-        vf deep[2][16];
-#pragma GCC unroll 16
-        for (int i = 0; i < 16; i++) {
-            vf in[4], pair[2];
-            for (int a = 0; a < 4; a++) in[a] = v_load(m + (16 * a + i) * plane + r);
-            output_line(in, pair, 1);
-            deep[0][i] = pair[0];
-            deep[1][i] = pair[1];
-        }
         for (int64_t a = 0; a < live[0]; a++) {
-            vf half[8], y[4];
-            for (int i = 0; i < 4; i++) output_line(deep[a] + i, half + i, 4);
+            vf deep[16], half[8], y[4];
+            const float *from = m + 16 * a * plane + r; /* slabs 0 + 1 + 2, or 1 - 2 - 3 */
+#pragma GCC unroll 16
+            for (int i = 0; i < 16; i++, from += plane) {
+                __asm__("" : "+r"(from)); /* else each plane gets a pointer, more than there are registers */
+                vf x0 = v_load(from), x1 = v_load(from + 16 * plane), x2 = v_load(from + 32 * plane);
+                deep[i] = a == 0 ? v_add(v_add(x1, x2), x0) : v_sub(v_sub(x0, x1), x2);
+            }
+            for (int i = 0; i < 4; i++) output_line(deep + i, half + i, 4);
             for (int b = 0; b < 2; b++) output_line(half + 4 * b, y + 2 * b, 1);
             for (int64_t b = 0; b < live[1]; b++)
                 for (int64_t c = 0; c < live[2]; c++) {

@@ -47,35 +47,38 @@ GY_INLINE void input_line(vf *d, const int step) {
     d[step] = v_add(d1, d2);
     d[2 * step] = v_sub(d2, d1);
 }
-/* A vector of channels of a tile's 4^3 positions: position i of line l is at from[l] + at[i], where there is one. */
+/* A vector of channels of a tile's 4^3 positions: position i of line l is at from[l] + at[i], where there is one. Each
+ * slab of the result is made of two slabs of the input, which are loaded again instead of being kept: what leaves the
+ * registers is written once. */
 GY_INLINE void transform_input(const float *const from[16], const int64_t at[4], const bool all, unsigned lines,
                                unsigned there, int64_t n, float *to, int64_t plane) {
-    float room[ELEMENTS * VL] __attribute__((aligned(64)));
+    static const int pair[4][2] = {{0, 2}, {1, 2}, {2, 1}, {1, 3}};
 #pragma GCC unroll 4
     for (int a = 0; a < 4; a++) {
         vf d[16];
 #pragma GCC unroll 16
         for (int i = 0; i < 16; i++) {
-            const float *p = from[4 * a + i / 4] + at[i % 4];
-            bool inside = all || (lines >> (4 * a + i / 4) & there >> i % 4 & 1);
-            d[i] = !inside ? v_zero() : n == VL ? v_load(p) : v_loadn(p, n);
+            vf x[2];
+#pragma GCC unroll 2
+            for (int e = 0; e < 2; e++) {
+                int l = 4 * pair[a][e] + i / 4;
+                const float *p = from[l] + at[i % 4];
+                bool inside = all || (lines >> l & there >> i % 4 & 1);
+                x[e] = !inside ? v_zero() : n == VL ? v_load(p) : v_loadn(p, n);
+            }
+            d[i] = a == 1 ? v_add(x[0], x[1]) : v_sub(x[0], x[1]);
         }
 #pragma GCC unroll 4
         for (int i = 0; i < 4; i++) input_line(d + 4 * i, 1);
 #pragma GCC unroll 4
         for (int i = 0; i < 4; i++) input_line(d + i, 4);
 #pragma GCC unroll 16
-        for (int i = 0; i < 16; i++) v_store(room + (16 * a + i) * VL, d[i]);
-    }
-    for (int i = 0; i < 16; i++) {
-        vf d[4];
-        for (int a = 0; a < 4; a++) d[a] = v_load(room + (16 * a + i) * VL);
-        input_line(d, 1);
-        for (int a = 0; a < 4; a++) {
+        for (int i = 0; i < 16; i++, to += plane) {
+            __asm__("" : "+r"(to)); /* else each plane gets a pointer, more than there are registers */
             if (n == VL)
-                v_store(to + (16 * a + i) * plane, d[a]);
+                v_store(to, d[i]);
             else
-                v_storen(to + (16 * a + i) * plane, d[a], n);
+                v_storen(to, d[i], n);
         }
     }
 }
