@@ -21,6 +21,7 @@ typedef struct {
     const char *slug;
     const char *settings[8]; /* smaller than tiny, where ten steps of it would take long */
     double tolerance;        /* of losses, relative to max(1, |loss|); 0: 1e-4 */
+    double answers;          /* of answers after training; 0: as losses */
     bool no_evaluation;      /* it draws many samples or reads long texts: minutes on the emulator */
 } terms;
 static const terms special[] = {
@@ -31,10 +32,11 @@ static const terms special[] = {
     {"circuit-reuse", {"each=2", "prompts=4"}},
     {"city-networks", {"side=16", "depth=3", "influence_nodes=2"}},
     {"demovae", {"batch=20", "train=40", "tests=20", "generated=10"}},
-    /* three phases, and each begins with Adam's steps of full size, of which a sign is all that counts */
+    /* three phases, each begun with Adam's steps of full size, of which a sign is all that counts: losses agree within
+     * 2e-7, but what is left of gradients that ought to be 0 moves parameters either way */
     {"du-in",
      {"vq_batch=2", "mask_batch=2", "word_batch=2", "pool=40", "tests=1", "vq_steps=4", "mask_steps=3", "word_steps=3"},
-     2e-3},
+     .answers = 1e-2},
     {"gpt2", {"batch=1", "tokens=24"}},
     /* batch normalisation of 16 values magnifies what rounding leaves: in ten steps the CPU's own tiers part by 1.3e-5,
      * the emulator by 1.4e-4 */
@@ -67,7 +69,7 @@ typedef struct {
 } logged;
 typedef struct {
     logged l[LOGGED * STEPS];
-    int64_t n;
+    int64_t n, trained; /* values; those of training */
     gy_metrics metrics;
     double training, evaluation; /* seconds */
 } run;
@@ -134,6 +136,7 @@ static void work(gy_ctx *ctx, const gy_model_def *def, const terms *t, run *r) {
         if (def->evaluate && !t->no_evaluation) assert_ok(ctx, def->evaluate(&j, &r->metrics));
         r->evaluation = now() - begin;
     }
+    r->trained = r->n;
     answer(ctx, &j, r);
     gy_job_free(&j);
 }
@@ -177,7 +180,7 @@ static void trains_as_on_the_cpu(void **state) {
     for (int64_t i = 0; i < cpu.n; i++) {
         double d = fabs(emu.l[i].value - cpu.l[i].value) / fmax(1, fabs(cpu.l[i].value));
         if (d > worst) worst = d;
-        if (!(d <= tolerance))
+        if (!(d <= (i >= cpu.trained && t.answers > 0 ? t.answers : tolerance)))
             fail_msg("%s: %s number %d is %.9g on the emulator, %.9g on the CPU", def->slug, cpu.l[i].name, (int)i,
                      emu.l[i].value, cpu.l[i].value);
     }
