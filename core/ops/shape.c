@@ -434,8 +434,8 @@ static bool iota_cases(gy_case *c, int i) {
     return true;
 }
 static bool copy_cases(gy_case *c, int i) {
-    if (i >= N_CASES) return false;
-    gy_t x = gy_swap(gy_case_in(c, case_shapes[i], -1, 1), 0, 1);
+    if (i > N_CASES) return false; /* the last: more than a tile of a kernel that transposes */
+    gy_t x = gy_swap(gy_case_in(c, i < N_CASES ? case_shapes[i] : GY_S(37, 66), -1, 1), 0, 1);
     c->y = gy_node_make(GY_HERE, x.g, GY_OP_copy, NULL, 1, &x);
     return true;
 }

@@ -60,7 +60,8 @@ GY_KERNEL(reduce, reduce_args, THREADS) {
     int lane = a->rows ? t % lanes : t / width, column = a->rows ? t / lanes : t % width, hop = a->rows ? 1 : width;
     double *room = GY_SHARED(double);
     int64_t *room_at = (int64_t *)(void *)(room + threads), o = (int64_t)blockIdx.x * width + column;
-    int64_t i = (int64_t)blockIdx.y * a->chunk + lane, end = i - lane + a->chunk < a->m ? i - lane + a->chunk : a->m;
+    int64_t first = (int64_t)blockIdx.y * a->chunk, i = first + lane, end = first + a->chunk;
+    if (end > a->m) end = a->m;
     int op = a->op == GY_OPCODE_sum_squares ? GY_OPCODE_sum : a->op;
     bool where = op == GY_OPCODE_argmax || op == GY_OPCODE_argmin, squares = a->op == GY_OPCODE_sum_squares;
     partial p;

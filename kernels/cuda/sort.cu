@@ -50,7 +50,8 @@ GY_KERNEL(sort_run, sort_args, THREADS) {
     uint32_t *at = (uint32_t *)(void *)(key + a->padded);
     int64_t lane = gy_quotient(blockIdx.x, a->runs), first = (blockIdx.x - lane * a->runs) * a->padded;
     int64_t x = gy_walk_at(&a->x_lane, lane);
-    int n = a->n - first < a->padded ? (int)(a->n - first) : a->padded;
+    int n = a->padded;
+    if (n > a->n - first) n = (int)(a->n - first);
     for (int i = (int)threadIdx.x; i < a->padded; i += (int)blockDim.x) {
         key[i] = i < n ? sort_key(gy_number(a->x, a->wide, x + (first + i) * a->x_step), a->descending) : UINT64_MAX;
         at[i] = (uint32_t)(first + i);
@@ -86,8 +87,10 @@ GY_KERNEL(sort_merge, merge_args, MERGE_THREADS) {
     if (e >= a->all) return;
     int64_t lane = gy_quotient(e, a->n), i = e - lane * a->n, own = i - i % a->run, pair = own - own % (2 * a->run);
     bool right = own != pair; /* of equals, those of the left run come first */
-    int64_t other = right ? pair : pair + a->run, lo = other < a->n ? other : a->n;
-    int64_t hi = other + a->run < a->n ? other + a->run : a->n, begin = lo;
+    int64_t other = right ? pair : pair + a->run, lo = other, hi = other + a->run, begin;
+    if (lo > a->n) lo = a->n;
+    if (hi > a->n) hi = a->n;
+    begin = lo;
     const uint64_t *key = a->key + lane * a->n;
     uint64_t v = key[i];
     while (lo < hi) {
