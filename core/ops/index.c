@@ -371,6 +371,9 @@ static bool segment_max_cases(gy_case *c, int i) {
         c->y = gy_segment_softmax(gy_case_distinct(c, GY_S(9, 2), -2, 2), gy_case_index(c, GY_S(9), -1, 5), 4);
         return true;
     case 4: c->y = gy_segment_mean(gy_case_in(c, GY_S(9, 2), -2, 2), gy_case_index(c, GY_S(9), -1, 5), 4); return true;
+    case 5: /* so many of a segment that kernels share them out */
+        c->y = gy_segment_max(gy_case_distinct(c, GY_S(300, 1), -100, 100), gy_case_index(c, GY_S(300), 0, 2), 2);
+        return true;
     default: return false;
     }
 }
@@ -400,8 +403,13 @@ static bool spmm_cases(gy_case *c, int i) {
 static bool sddmm_cases(gy_case *c, int i) {
     gy_t ptr, idx;
     static const int64_t width[] = {1, 3, 17, 0};
-    if (i < 0 || i > 3) return false;
+    if (i < 0 || i > 4) return false;
     case_csr(c, &ptr, &idx);
+    if (i == 4) { /* column 4 is outside; eight entries, the last of no row */
+        idx = gy_concat2(0, idx, gy_case_index(c, GY_S(1), 0, 4));
+        c->y = gy_sddmm(ptr, idx, gy_case_in(c, GY_S(4, 4), -1, 1), gy_case_in(c, GY_S(4, 4), -1, 1));
+        return true;
+    }
     c->y = gy_sddmm(ptr, idx, gy_case_in(c, GY_S(4, width[i]), -1, 1), gy_case_in(c, GY_S(5, width[i]), -1, 1));
     return true;
 }

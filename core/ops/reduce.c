@@ -228,8 +228,8 @@ static bool axis_cases(gy_case *c, int i, int op) {
     static const struct {
         gy_shape x;
         int64_t axis;
-    } t[] = {{{1, {1}}, 0},     {{2, {3, 7}}, 1}, {{3, {2, 5, 3}}, 1},
-             {{2, {33, 2}}, 0}, {{2, {0, 4}}, 1}, {{1, {129}}, 0}};
+    } t[] = {{{1, {1}}, 0},    {{2, {3, 7}}, 1}, {{3, {2, 5, 3}}, 1}, {{2, {33, 2}}, 0},
+             {{2, {0, 4}}, 1}, {{1, {129}}, 0},  {{1, {260}}, 0}};
     if (i >= (int)(sizeof t / sizeof *t)) return false;
     gy_t x = gy_case_distinct(c, t[i].x, -1, 1);
     if (i == 3) x = gy_transpose(x);

@@ -100,8 +100,7 @@ GY_KERNEL(fft_block, fft_args, THREADS) {
         __syncthreads();
         for (int e = (int)threadIdx.x; e < all; e += (int)blockDim.x) {
             int lane = e / n;
-            if (first + lane < a->lanes)
-                to[e] = fft_output(from + lane * n, a->root, n, len, a->radix[p], e - lane * n);
+            to[e] = fft_output(from + lane * n, a->root, n, len, a->radix[p], e - lane * n);
         }
         len *= a->radix[p];
         cplx *swap = from;

@@ -153,20 +153,22 @@ typedef struct {
 
 GY_KERNEL(csr_entry_rows, csr_args, THREADS) {
     int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
-    if (e < a->entries) ((int64_t *)a->y)[e] = csr_row_of(a->ptr, a->rows, e);
+    if (e >= a->entries) return;
+    ((int64_t *)a->y)[e] = csr_row_of(a->ptr, a->rows, e);
 }
 
 /* `lanes` of a warp an entry. */
 GY_KERNEL(csr_sampled_product, csr_args, THREADS) {
     int lane = (int)threadIdx.x % a->lanes;
     int64_t e = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) / a->lanes;
-    int64_t row = e < a->entries ? csr_row_of(a->ptr, a->rows, e) : -1, column = row >= 0 ? a->column[e] : -1;
+    bool here = e < a->entries;
+    int64_t row = here ? csr_row_of(a->ptr, a->rows, e) : -1, column = row >= 0 ? a->column[e] : -1;
     double sum = 0;
     if (column >= 0 && column < a->columns)
         for (int64_t c = lane; c < a->width; c += a->lanes)
             sum += gy_number(a->a, a->wide, row * a->width + c) * gy_number(a->b, a->wide, column * a->width + c);
     for (int s = a->lanes / 2; s > 0; s /= 2) sum += gy_shfl_xor_f64(sum, s);
-    if (lane == 0 && e < a->entries) gy_put_number(a->y, a->wide, e, sum);
+    if (lane == 0 && here) gy_put_number(a->y, a->wide, e, sum);
 }
 
 #ifdef GY_HOST
@@ -303,11 +305,10 @@ void cuda_spmm(const gy_kargs *k) {
                    .inner = k->in[3].shape.dim[1]};
     if (gy_shape_count(k->out[0].shape) == 0) return;
     if (attr->trans) {
-        c.y = k->scratch;
+        c.y = (int64_t *)k->scratch + bucket_words(c.entries, attr->n);
         int threads = gy_power_of_two(c.entries, GY_WARP, THREADS);
         gy_cuda_launch(k, &csr_entry_rows, (gy_grid){gy_blocks(c.entries, threads), 1, 1}, threads, 0, &c, sizeof c);
-        cuda_buckets b =
-            bucket_sort(k, (int64_t *)k->scratch + c.entries, c.column, c.entries, attr->n, attr->n, c.entries, 1);
+        cuda_buckets b = bucket_sort(k, k->scratch, c.column, c.entries, attr->n, attr->n, c.entries, 1);
         a.start = b.start;
         a.member = b.member;
         a.from = c.y;

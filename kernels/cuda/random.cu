@@ -65,8 +65,8 @@ GY_KERNEL(random_values, random_args, THREADS) {
         } else if (a->kind == GY_RANDOM_GUMBEL) {
             y[i] = a->a - a->b * log(-log(u));
         } else if (a->kind == GY_RANDOM_BERNOULLI) {
-            y[i] = u < a->a ? a->b : 0;
-        } else if (i % 2 == 0) { /* Box-Muller */
+            y[i] = u < a->a ? a->b : 0; /* equal once in 2^32; mutant: same */
+        } else if (i % 2 == 0) {        /* Box-Muller */
             double r = sqrt(-2 * log(u)), angle = 6.283185307179586476925286766559 * uniform01(w.w[i + 1]);
             y[i] = a->a + a->b * r * cos(angle);
             y[i + 1] = a->a + a->b * r * sin(angle);

@@ -133,7 +133,7 @@ GY_KERNEL(cumsum_lane, cumsum_args, SCAN) {
     int64_t x = gy_walk_at(&a->x_lane, blockIdx.x), y = gy_walk_at(&a->y_lane, blockIdx.x);
     int lane = gy_lane(), warp = (int)threadIdx.x / GY_WARP, warps = (int)blockDim.x / GY_WARP;
     double carry = 0;
-    for (int64_t j0 = 0; j0 < a->n; j0 += blockDim.x) {
+    for (int64_t j0 = 0; j0 < a->n; j0 += blockDim.x) { /* a round too many writes nothing; mutant: same */
         int64_t j = j0 + threadIdx.x, i = a->reverse ? a->n - 1 - j : j;
         double v = j < a->n ? gy_number(a->x, a->wide, x + i * a->x_step) : 0;
         for (int d = 1; d < GY_WARP; d *= 2) {
