@@ -72,6 +72,15 @@ GY_KERNEL(random_values, random_args, THREADS) {
             y[i + 1] = a->a + a->b * r * sin(angle);
         }
     }
+    if (!a->wide && 4 * block + 4 <= a->n) { /* one store of 16 bytes */
+        union {
+            float f[4];
+            gy_bytes16 all;
+        } v;
+        for (int i = 0; i < 4; i++) v.f[i] = (float)y[i];
+        ((gy_bytes16 *)a->y)[block] = v.all;
+        return;
+    }
     for (int i = 0; i < 4; i++)
         if (4 * block + i < a->n) gy_put_number(a->y, a->wide, 4 * block + i, y[i]);
 }

@@ -127,6 +127,18 @@ static void launch_move(const gy_kargs *k, const move_args *a) {
     gy_cuda_launch(k, &move, (gy_grid){gy_blocks(a->n, EACH * threads), 1, 1}, threads, 0, a, sizeof *a);
 }
 
+/* Moves 16 bytes at a time where x's runs are made of such. */
+static void widen(move_args *a) {
+    int64_t per = 16 / a->bytes, last = a->x_at.rank - 1;
+    if (last < 0 || a->x_at.stride[last] != 1 || a->x_at.dim[last] % per || (uintptr_t)a->x % 16) return;
+    for (int64_t d = 0; d < last; d++)
+        if (a->x_at.stride[d] % per) return;
+    for (int64_t d = 0; d < last; d++) a->x_at.stride[d] /= per;
+    a->x_at.dim[last] /= per;
+    a->n /= per;
+    a->bytes = 16;
+}
+
 /* True where the copy was queued as a transposition; w: x's axes. */
 static bool transposed(const gy_kargs *k, const gy_walk *w) {
     int row = -1, last = (int)w->rank - 1;
@@ -168,6 +180,7 @@ void cuda_copy(const gy_kargs *k) {
                    .x_at = w,
                    .bytes = (int)gy_dtype_size(k->in[0].dtype)};
     if (a.n == 0 || transposed(k, &w)) return;
+    widen(&a);
     launch_move(k, &a);
 }
 

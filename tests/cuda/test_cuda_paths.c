@@ -107,6 +107,8 @@ static void moves(gy_graph *g) {
     gy_output(gy_flip(gy_permute(x, 0, 2, 1), 0), "flipped");
     gy_output(gy_pad_value(gy_transpose(x), 1, 2, 3, 0.5), "padded");
     gy_output(gy_slice_step(x, 0, 1, 60, 7), "sliced");
+    gy_output(gy_slice(floats(g, "rows", GY_S(19, 12, 4)), 1, 2, 9), "sliced by sixteens");
+    gy_output(gy_slice(floats(g, "odd rows", GY_S(19, 12, 4)), 2, 1, 4), "sliced off sixteens");
 }
 
 static void transforms(gy_graph *g) {
