@@ -72,7 +72,11 @@ GY_DEVICE int multiply_pairs(const att_args *a, const att_plan *w, const att_pla
     clear(s);
     for (int c = 0; c < n; c++, step++) {
         turn(a, w, p, next, last, ctv ? w->pairs_qk + c : c, step);
-        product_t(s, slot_a(step), slot_b(step), chunk_columns(c, ctv ? a->dim_v : a->d));
+        int n_columns = chunk_columns(c, ctv ? a->dim_v : a->d);
+        if (w->kind == TO_BIAS && a->rounded)
+            product_t(s, slot_a(step), slot_b(step), n_columns, true);
+        else
+            product_t(s, slot_a(step), slot_b(step), n_columns, false);
     }
     return step;
 }
@@ -199,7 +203,8 @@ GY_KERNEL(attention_delta, att_args, THREADS) {
     const float *ct = a->ct.data + ((b * a->tq + t) * a->heads + h) * a->dim_v;
     const float *y = a->given_y + ((b * a->tq + t) * a->heads + h) * a->dim_v;
     float sum = 0;
-    for (int c = gy_lane(); c < a->dim_v; c += GY_WARP) sum = fmaf(ct[c], y[c], sum);
+    for (int c = gy_lane(); c < a->dim_v; c += GY_WARP)
+        sum = fmaf(a->rounded ? gy_bf16_rounded(ct[c]) : ct[c], y[c], sum);
     sum = gy_warp_sum_f32(sum);
     if (gy_lane() == 0) a->delta[r] = sum;
 }
@@ -276,12 +281,6 @@ GY_KERNEL(attention_dq_128, att_args, THREADS) {
 }
 GY_KERNEL(attention_dq_256, att_args, THREADS) {
     to_queries(a, 4);
-}
-
-/* The first tile of queries, from row0 on, of which some may see key0. */
-GY_DEVICE int64_t next_seeing(const att_args *a, att_place p) {
-    while (p.row0 < p.rows && keys_seen(a, &p) <= p.key0) p.row0 += SIDE;
-    return p.row0;
 }
 
 /* dk and dv of 64 keys: their chunks are numbered dv's first; blockIdx.y: OUTS of them. */
@@ -436,52 +435,13 @@ size_t cuda_attention_grad_scratch(const gy_kargs *k, int threads);
 
 enum { SHARED = 5 * TILE * (int)sizeof(float), SHARES = 16 };
 
-static att_view view_of(const gy_view *v) {
-    att_view r = {v->data, v->stride[0], v->stride[1], v->stride[2], v->stride[3], 0};
-    for (int i = 0; i < 4; i++)
-        if (v->shape.dim[i] == 1) *(i == 0 ? &r.b : i == 1 ? &r.t : i == 2 ? &r.h : &r.d) = i == 3;
-    r.vec = r.d == 1 && v->shape.dim[3] % 4 == 0 && r.b % 4 == 0 && r.t % 4 == 0 && r.h % 4 == 0 &&
-            (uintptr_t)v->data % 16 == 0;
-    return r;
-}
-
-/* Strides over [B, H, Tq, Tk], 0 where it broadcasts. */
-static void spread(const gy_view *v, int64_t stride[4]) {
-    int64_t shift = 4 - v->shape.rank;
-    for (int64_t i = 0; i < 4; i++)
-        stride[i] = !v->data || i < shift || v->shape.dim[i - shift] == 1 ? 0 : v->stride[i - shift];
-}
-
-/* q, k, v, mask, bias from input `first` on. */
-static att_args operands(const gy_kargs *k, int first) {
-    const gy_view *in = k->in + first;
-    const gy_attention_attr *attr = k->attr;
-    att_args a = {.q = view_of(&in[0]),
-                  .k = view_of(&in[1]),
-                  .v = view_of(&in[2]),
-                  .mask = in[3].data,
-                  .bias = in[4].data,
-                  .batch = in[0].shape.dim[0],
-                  .tq = in[0].shape.dim[1],
-                  .tk = in[1].shape.dim[1],
-                  .heads = (int)in[0].shape.dim[2],
-                  .kv_heads = (int)in[1].shape.dim[2],
-                  .d = (int)in[0].shape.dim[3],
-                  .dim_v = (int)in[2].shape.dim[3],
-                  .causal = attr->causal != 0,
-                  .scale = (float)attr->scale};
-    a.group = a.kv_heads ? a.heads / a.kv_heads : 1;
-    spread(&in[3], a.mask_stride);
-    spread(&in[4], a.bias_stride);
-    return a;
-}
-
 static int64_t chunks_of(int64_t d) {
     return gy_blocks(d, SIDE);
 }
 
 void cuda_attention(const gy_kargs *k) {
-    att_args a = operands(k, 0);
+    att_args a = att_operands(k, 0);
+    a.rounded = 0;
     int64_t outs = chunks_of(a.dim_v), each = outs <= 1 ? 1 : outs <= 2 ? 2 : 4;
     a.y = k->out[0].data;
     a.lse = k->out[1].data;
@@ -507,27 +467,45 @@ static int64_t share_bias(att_args *a, gy_shape s) {
 }
 
 size_t cuda_attention_grad_scratch(const gy_kargs *k, int threads) {
-    att_args a = operands(k, 1);
+    att_args a = att_operands(k, 1);
     int64_t n = a.batch * a.heads * a.tq;
     (void)threads;
     if (k->n_out > 3) n += share_bias(&a, k->out[3].shape);
     return (size_t)n * sizeof(float);
 }
 
+void att_delta_run(const gy_kargs *k, const att_args *a) {
+    int64_t rows = a->batch * a->heads * a->tq;
+    int warps = rows < 4 ? 1 : 4;
+    gy_cuda_launch(k, &attention_delta, (gy_grid){gy_blocks(rows, warps), 1, 1}, warps * GY_WARP, 0, a, sizeof *a);
+}
+void att_dbias_run(const gy_kargs *k, att_args *a) {
+    if (k->n_out < 4) return;
+    a->dbias = k->out[3].data;
+    a->partial = a->delta + a->batch * a->heads * a->tq;
+    share_bias(a, k->out[3].shape);
+    a->tiles = gy_blocks(a->tq, SIDE);
+    gy_cuda_launch(k, &attention_dbias,
+                   (gy_grid){a->splits * a->bias_dim[0] * a->bias_dim[1] * a->tiles * gy_blocks(a->tk, SIDE), 1, 1},
+                   THREADS, SHARED, a, sizeof *a);
+    int64_t n = gy_shape_count(k->out[3].shape);
+    gy_cuda_launch(k, &attention_dbias_sum, (gy_grid){gy_blocks(n, 128), 1, 1}, 128, 0, a, sizeof *a);
+}
+
 /* in = (ct, q, k, v, mask, bias, y, lse) -> dq, dk, dv, dbias if there is a bias. */
 void cuda_attention_grad(const gy_kargs *k) {
-    att_args a = operands(k, 1);
-    int64_t rows = a.batch * a.heads * a.tq, heads = a.batch * a.kv_heads;
+    att_args a = att_operands(k, 1);
+    a.rounded = 0;
+    int64_t heads = a.batch * a.kv_heads;
     int64_t c = chunks_of(a.d), all = c + chunks_of(a.dim_v), each = c <= 1 ? 1 : c <= 2 ? 2 : 4;
-    a.ct = view_of(&k->in[0]);
+    a.ct = att_view_of(&k->in[0]);
     a.given_y = k->in[6].data;
     a.given_lse = k->in[7].data;
     a.dq = k->out[0].data;
     a.dk = k->out[1].data;
     a.dv = k->out[2].data;
     a.delta = k->scratch;
-    int warps = rows < 4 ? 1 : 4;
-    gy_cuda_launch(k, &attention_delta, (gy_grid){gy_blocks(rows, warps), 1, 1}, warps * GY_WARP, 0, &a, sizeof a);
+    att_delta_run(k, &a);
     a.tiles = gy_blocks(a.tq * a.group, SIDE);
     gy_cuda_launch(k,
                    each == 1   ? &attention_dq_64
@@ -538,15 +516,6 @@ void cuda_attention_grad(const gy_kargs *k) {
     each = all <= 2 ? 2 : 4;
     gy_cuda_launch(k, each == 2 ? &attention_dkdv_64 : &attention_dkdv_128,
                    (gy_grid){heads * a.tiles, gy_blocks(all, each), 1}, THREADS, SHARED, &a, sizeof a);
-    if (k->n_out < 4) return;
-    a.dbias = k->out[3].data;
-    a.partial = a.delta + rows;
-    share_bias(&a, k->out[3].shape);
-    a.tiles = gy_blocks(a.tq, SIDE);
-    gy_cuda_launch(k, &attention_dbias,
-                   (gy_grid){a.splits * a.bias_dim[0] * a.bias_dim[1] * a.tiles * gy_blocks(a.tk, SIDE), 1, 1}, THREADS,
-                   SHARED, &a, sizeof a);
-    int64_t n = gy_shape_count(k->out[3].shape);
-    gy_cuda_launch(k, &attention_dbias_sum, (gy_grid){gy_blocks(n, 128), 1, 1}, 128, 0, &a, sizeof a);
+    att_dbias_run(k, &a);
 }
 #endif

@@ -11,6 +11,7 @@
 
 enum { SIDE = 64, TILE = SIDE * SIDE, THREADS = 256 };
 #define LOG2E 1.44269504088896340736f
+#define LN2   0.69314718055994530942f
 
 typedef struct {
     const float *data;
@@ -28,8 +29,11 @@ typedef struct {
     int64_t batch, tq, tk, tiles; /* tiles: of a block's rows */
     int heads, kv_heads, group, d, dim_v, causal;
     float scale;
-    int64_t splits, split; /* see the kernels that have them */
-    int64_t bias_dim[4];   /* of the bias's own shape, 1 where it broadcasts */
+    int64_t splits, split;              /* see the kernels that have them */
+    const uint16_t *pq, *pk, *pv, *pct; /* rounded to bf16: [B, T, H, d padded]; see attention_bf16.cu */
+    int pd, pdv;                        /* d and dim_v padded to multiples of 16 */
+    int rounded;                        /* factors of products are rounded to bf16 */
+    int64_t bias_dim[4];                /* of the bias's own shape, 1 where it broadcasts */
 } att_args;
 
 /* Which heads and times two tiles are of. Queries are numbered through the heads that share a key head: query r is time
@@ -77,8 +81,8 @@ GY_DEVICE void clear(float s[4][4]) {
     }
 }
 
-/* s += x y^T over `n` columns: rows 4 ty + i of x, tx + 16 j of y. */
-GY_DEVICE void product_t(float s[4][4], const float *x, const float *y, int n) {
+/* s += x y^T over `n` columns: rows 4 ty + i of x, tx + 16 j of y; rounded: of bf16 values. */
+GY_DEVICE void product_t(float s[4][4], const float *x, const float *y, int n, const bool rounded) {
     int tx = (int)threadIdx.x % 16, ty = (int)threadIdx.x / 16;
     for (int d = 0; 4 * d < n; d++) {
         gy_f32x4 u[4], v[4];
@@ -86,6 +90,13 @@ GY_DEVICE void product_t(float s[4][4], const float *x, const float *y, int n) {
         for (int i = 0; i < 4; i++) u[i] = gy_load_f32x4(x + place(4 * ty + i, d));
         GY_UNROLL
         for (int j = 0; j < 4; j++) v[j] = gy_load_f32x4(y + place(tx + 16 * j, d));
+        if (rounded) {
+            GY_UNROLL
+            for (int i = 0; i < 16; i++) {
+                u[i / 4].v[i % 4] = gy_bf16_rounded(u[i / 4].v[i % 4]);
+                v[i / 4].v[i % 4] = gy_bf16_rounded(v[i / 4].v[i % 4]);
+            }
+        }
         GY_UNROLL
         for (int e = 0; e < 4; e++) {
             GY_UNROLL
@@ -187,5 +198,59 @@ GY_DEVICE int64_t keys_seen(const att_args *a, const att_place *p) {
     int64_t n = last + a->tk - a->tq + 1;
     return n < 0 ? 0 : n;
 }
+
+/* The first tile of queries, from row0 on, of which some may see key0. */
+GY_DEVICE int64_t next_seeing(const att_args *a, att_place p) {
+    while (p.row0 < p.rows && keys_seen(a, &p) <= p.key0) p.row0 += SIDE;
+    return p.row0;
+}
+
+#ifdef GY_HOST
+/* delta; dbias, where it is wanted, with scratch behind a->delta. In attention.cu. */
+void att_delta_run(const gy_kargs *k, const att_args *a);
+void att_dbias_run(const gy_kargs *k, att_args *a);
+
+static inline att_view att_view_of(const gy_view *v) {
+    att_view r = {v->data, v->stride[0], v->stride[1], v->stride[2], v->stride[3], 0};
+    for (int i = 0; i < 4; i++)
+        if (v->shape.dim[i] == 1) *(i == 0 ? &r.b : i == 1 ? &r.t : i == 2 ? &r.h : &r.d) = i == 3;
+    r.vec = r.d == 1 && v->shape.dim[3] % 4 == 0 && r.b % 4 == 0 && r.t % 4 == 0 && r.h % 4 == 0 &&
+            (uintptr_t)v->data % 16 == 0;
+    return r;
+}
+
+/* Strides over [B, H, Tq, Tk], 0 where it broadcasts. */
+static inline void att_spread(const gy_view *v, int64_t stride[4]) {
+    int64_t shift = 4 - v->shape.rank;
+    for (int64_t i = 0; i < 4; i++)
+        stride[i] = !v->data || i < shift || v->shape.dim[i - shift] == 1 ? 0 : v->stride[i - shift];
+}
+
+/* q, k, v, mask, bias from input `first` on. */
+static inline att_args att_operands(const gy_kargs *k, int first) {
+    const gy_view *in = k->in + first;
+    const gy_attention_attr *attr = k->attr;
+    att_args a = {.q = att_view_of(&in[0]),
+                  .k = att_view_of(&in[1]),
+                  .v = att_view_of(&in[2]),
+                  .mask = in[3].data,
+                  .bias = in[4].data,
+                  .batch = in[0].shape.dim[0],
+                  .tq = in[0].shape.dim[1],
+                  .tk = in[1].shape.dim[1],
+                  .heads = (int)in[0].shape.dim[2],
+                  .kv_heads = (int)in[1].shape.dim[2],
+                  .d = (int)in[0].shape.dim[3],
+                  .dim_v = (int)in[2].shape.dim[3],
+                  .causal = attr->causal != 0,
+                  .scale = (float)attr->scale,
+                  .rounded = k->precision == GY_BF16};
+    a.group = a.kv_heads ? a.heads / a.kv_heads : 1;
+    att_spread(&in[3], a.mask_stride);
+    att_spread(&in[4], a.bias_stride);
+    return a;
+}
+
+#endif
 
 #endif
