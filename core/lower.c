@@ -5,104 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-gy_place gy_contiguous_place(int32_t buffer, gy_dtype dtype, gy_shape shape) {
-    gy_place p = {.buffer = buffer, .dtype = dtype, .shape = shape};
-    int64_t n = 1;
-    for (int64_t i = shape.rank - 1; i >= 0; i--) {
-        p.stride[i] = n;
-        n *= shape.dim[i];
-    }
-    return p;
-}
-
-static gy_view as_view(const gy_place *p, void *data) {
-    gy_view v = {.data = data, .dtype = p->dtype, .shape = p->shape};
-    memcpy(v.stride, p->stride, sizeof v.stride);
-    return v;
-}
-
-bool gy_place_contiguous(const gy_place *p) {
-    gy_view v = as_view(p, NULL);
-    return gy_view_contiguous(&v);
-}
-
-/* ---- views ---- */
-
-/* Strides for the same elements under another shape, if there are any: runs of axes that lie evenly in memory are
- * regrouped; false when a new axis would straddle two runs. */
-static bool reshape_place(gy_place in, gy_shape to, gy_place *out) {
-    gy_place o = {.buffer = in.buffer, .dtype = in.dtype, .offset = in.offset, .shape = to};
-    gy_shape s = {0};
-    int64_t stride[GY_MAX_RANK];
-    if (gy_shape_count(to) == 0) {
-        *out = gy_contiguous_place(in.buffer, in.dtype, to);
-        return true;
-    }
-    for (int64_t i = 0; i < in.shape.rank; i++)
-        if (in.shape.dim[i] != 1) {
-            s.dim[s.rank] = in.shape.dim[i];
-            stride[s.rank++] = in.stride[i];
-        }
-    int64_t i = 0, j = 0;
-    while (i < s.rank) {
-        int64_t i0 = i, have = s.dim[i++], j0 = j, want = 1;
-        while (want != have) {
-            if (want < have) {
-                if (j == to.rank) return false;
-                want *= to.dim[j++];
-            } else {
-                have *= s.dim[i++];
-            }
-        }
-        for (int64_t a = i0; a + 1 < i; a++)
-            if (stride[a] != stride[a + 1] * s.dim[a + 1]) return false;
-        int64_t step = stride[i - 1];
-        for (int64_t a = j - 1; a >= j0; a--) {
-            o.stride[a] = step;
-            step *= to.dim[a];
-        }
-    }
-    for (; j < to.rank; j++) o.stride[j] = 1; /* what is left has size 1 */
-    *out = o;
-    return true;
-}
-
-bool gy_view_place(const gy_node *n, gy_place in, gy_place *out) {
-    gy_place o = in;
-    o.shape = n->shape[0];
-    switch (n->op->id) {
-    case GY_OP_stop:
-    case GY_OP_scale_grad: break;
-    case GY_OP_reshape: return reshape_place(in, n->shape[0], out);
-    case GY_OP_permute: {
-        const gy_shape_attr *a = n->attr;
-        for (int64_t i = 0; i < a->shape.rank; i++) o.stride[i] = in.stride[a->shape.dim[i]];
-        break;
-    }
-    case GY_OP_broadcast: {
-        int64_t extra = o.shape.rank - in.shape.rank;
-        for (int64_t i = 0; i < o.shape.rank; i++)
-            o.stride[i] = i < extra || (in.shape.dim[i - extra] == 1 && o.shape.dim[i] != 1) ? 0 : in.stride[i - extra];
-        break;
-    }
-    case GY_OP_slice: {
-        const gy_axis_attr *a = n->attr;
-        o.offset += a->start * in.stride[a->axis];
-        o.stride[a->axis] *= a->step;
-        break;
-    }
-    case GY_OP_flip: {
-        const gy_axis_attr *a = n->attr;
-        if (a->n > 0) o.offset += (a->n - 1) * in.stride[a->axis];
-        o.stride[a->axis] = -in.stride[a->axis];
-        break;
-    }
-    default: return false;
-    }
-    *out = o;
-    return true;
-}
-
 /* ---- buffers, steps ---- */
 
 typedef struct lowering {
@@ -190,8 +92,8 @@ static void fill_kargs(gy_plan *p, gy_step *s) {
     s->k.device = p->device;
     s->k.precision = p->precision;
     s->k.winograd = !(p->args.off & GY_PASS_WINOGRAD);
-    for (int i = 0; i < s->n_in; i++) s->k.in[i] = as_view(&s->in[i], s->in[i].buffer < 0 ? NULL : &present);
-    for (int i = 0; i < s->n_out; i++) s->k.out[i] = as_view(&s->out[i], &present);
+    for (int i = 0; i < s->n_in; i++) s->k.in[i] = gy_place_view(&s->in[i], s->in[i].buffer < 0 ? NULL : &present);
+    for (int i = 0; i < s->n_out; i++) s->k.out[i] = gy_place_view(&s->out[i], &present);
 }
 
 static gy_status add_copy(lowering *l, gy_place from, gy_place to) {
@@ -314,11 +216,11 @@ static gy_status lower_node(lowering *l, const gy_node *n) {
     for (int i = 0; i < n->n_in; i++) {
         gy_place none = {.buffer = -1};
         const gy_place *q = gy_is_none(n->in[i]) ? &none : &l->place[n->in[i].id][n->in[i].out];
-        in[i] = as_view(q, q->buffer < 0 ? NULL : &present);
+        in[i] = gy_place_view(q, q->buffer < 0 ? NULL : &present);
     }
     for (int o = 0; o < n->n_out; o++) {
         gy_place q = gy_contiguous_place(0, n->dtype[o], n->shape[o]);
-        out[o] = as_view(&q, &present);
+        out[o] = gy_place_view(&q, &present);
     }
     gy_kargs probe = {.op = n->op->id,
                       .attr = n->attr,
@@ -610,18 +512,18 @@ gy_status gy_run_node(const gy_plan *plan, const gy_node *n, const gy_tensor in[
     int n_in = n->n_in, n_out = n->n_out;
     for (int i = 0; i < n_in; i++) {
         gy_place p = gy_contiguous_place(0, in[i].dtype, in[i].shape);
-        vin[i] = as_view(&p, in[i].data);
+        vin[i] = gy_place_view(&p, in[i].data);
     }
     if (n->op->flags & GY_F_VIEW) { /* the view, copied */
         gy_place p = gy_contiguous_place(0, in[0].dtype, in[0].shape), q;
         if (!gy_view_place(n, p, &q)) return gy_fail(ctx, GY_ERR_UNSUPPORTED, "%s has no view rule", n->op->name);
-        vin[0] = as_view(&q, (char *)in[0].data + q.offset * (int64_t)gy_dtype_size(q.dtype));
+        vin[0] = gy_place_view(&q, (char *)in[0].data + q.offset * (int64_t)gy_dtype_size(q.dtype));
         what = &copy;
     }
     for (int o = 0; st == GY_OK && o < n_out; o++) {
         st = gy_tensor_new(ctx, &out[o], n->dtype[o], n->shape[o]);
         gy_place p = gy_contiguous_place(0, n->dtype[o], n->shape[o]);
-        vout[o] = as_view(&p, out[o].data);
+        vout[o] = gy_place_view(&p, out[o].data);
     }
     if (st != GY_OK) return st;
     gy_kargs k = {.op = what->op->id,

@@ -111,7 +111,8 @@ gy_t gy_tap_(gy_site at, gy_mod *m, const char *name, gy_t x) {
         const gy_hook *h = &m->hooks[i];
         if (!hook_fits(h->name, full)) continue;
         /* an identity of its own: a fusion barrier, so that the buffer holds what the name promises */
-        gy_node *n = m->g->node[gy_node_make(at, m->g, GY_OP_copy, NULL, 1, &x).id];
+        int32_t id = gy_node_make(at, m->g, GY_OP_copy, NULL, 1, &x).id; /* ahead: it may move the array of nodes */
+        gy_node *n = m->g->node[id];
         if (n->id) {
             n->tap = gy_arena_strdup(&m->g->arena, full);
             x = (gy_t){m->g, n->id, 0};
@@ -128,6 +129,7 @@ gy_t gy_tap_(gy_site at, gy_mod *m, const char *name, gy_t x) {
         case GY_HOOK_RESAMPLE:
             x = gy_gather_(at, x, operand(at, m, "rows", full, GY_I64, GY_S(gy_dim(x, 0))), 0);
             break;
+        case GY_HOOK_MARK: break;
         }
     }
     return x;

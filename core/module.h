@@ -17,7 +17,9 @@ typedef enum gy_hook_kind {
                             others; size 0: all axes but the first, a mean over rows */
     GY_HOOK_PROJECT_OUT, /* x - (x - c) Q Q^T: what x, seen from c, has in a subspace is removed; inputs "basis:<name>",
                             Q [d, size] with orthonormal columns (size 0: 1), and "centre:<name>", c [d]; x [..., d] */
-    GY_HOOK_RESAMPLE     /* row i becomes row index[i]; input "rows:<name>" i64 [rows of x] */
+    GY_HOOK_RESAMPLE,    /* row i becomes row index[i]; input "rows:<name>" i64 [rows of x] */
+    GY_HOOK_MARK /* unchanged, but a node of its own carries the full name (gy_node.tap), however often the layer
+                    is used: for those who look for values in the finished graph */
 } gy_hook_kind;
 typedef struct gy_hook {
     const char *name; /* full name, "encoder.layer.3.attn"; a trailing '*' matches any ending */

@@ -1,4 +1,4 @@
-/* plan_internal.h: shared by passes.c, lower.c, offsets.c and plan.c. */
+/* plan_internal.h: shared by passes.c, place.c, lower.c, offsets.c and plan.c. */
 #ifndef GY_PLAN_INTERNAL_H
 #define GY_PLAN_INTERNAL_H
 
@@ -114,15 +114,17 @@ gy_graph *gy_pass_epilogue(gy_plan *p, gy_graph *g);
 gy_graph *gy_pass_chain(gy_plan *p, gy_graph *g);
 gy_graph *gy_pass_clean(gy_plan *p, gy_graph *g); /* dead code only */
 
+/* place.c */
+gy_place gy_contiguous_place(int32_t buffer, gy_dtype dtype, gy_shape shape);
+bool gy_place_contiguous(const gy_place *p);
+gy_view gy_place_view(const gy_place *p, void *data); /* data: of the place's first element */
+/* Applies a view operator to a place; false: the data must be made contiguous first. */
+bool gy_view_place(const gy_node *n, gy_place in, gy_place *out);
+
 /* lower.c: nodes to steps, buffers, in-place sharing. */
 gy_status gy_lower(gy_plan *p);
 /* Runs one node alone, as the plan would (constant folding): contiguous operands in, results in out[]. */
 gy_status gy_run_node(const gy_plan *p, const gy_node *n, const gy_tensor in[], gy_tensor out[]);
-/* Applies a view operator to a place; false: the data must be made contiguous first. */
-bool gy_view_place(const gy_node *n, gy_place in, gy_place *out);
-gy_place gy_contiguous_place(int32_t buffer, gy_dtype dtype, gy_shape shape);
-bool gy_place_contiguous(const gy_place *p);
-
 /* offsets.c: places the arena's buffers. */
 gy_status gy_offsets(gy_plan *p);
 /* On a device that can watch memory, plans without GY_PASS_OFFSETS give each buffer pages of its own: its last 16 bytes

@@ -177,7 +177,7 @@ static gy_plan *make_plan(gy_graph *g, bool timed) {
 static int write_page(gy_ctx *ctx, const cli_args *a, const gy_job *j, const gy_plan *p, const int64_t *own,
                       const char *path) {
     char *command = cli_command_text(ctx, a);
-    gy_status s = command ? cli_explain_page(ctx, j, p, own, cli_has(a, "--time"), path, command) : GY_ERR_NOMEM;
+    gy_status s = command ? cli_explain_page(ctx, a, j, p, own, cli_has(a, "--time"), path, command) : GY_ERR_NOMEM;
     gy_free(ctx, command);
     if (s != GY_OK) return cli_fail(ctx, a);
     fprintf(stderr, "page: %s\n", path);

@@ -1,8 +1,6 @@
 /* gyrus explain SLUG -o page.html: the same table as on the terminal, and where the work goes, as one page. */
 #include "explain.h"
 
-#include "../report/html.h"
-
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -157,14 +155,15 @@ static void facts(gy_report *report, const gy_job *j, const gy_plan *p) {
     gy_report_fact(report, "version", GY_VERSION);
 }
 
-gy_status cli_explain_page(gy_ctx *ctx, const gy_job *j, const gy_plan *p, const int64_t *own, bool timed,
-                           const char *path, const char *command) {
+gy_status cli_explain_page(gy_ctx *ctx, const cli_args *a, const gy_job *j, const gy_plan *p, const int64_t *own,
+                           bool timed, const char *path, const char *command) {
     gy_report *report;
     gy_report_args args = {.title = j->def->title, .subtitle = j->def->job, .command = command};
     gy_status s = gy_report_new(ctx, args, &report);
     if (s != GY_OK) return s;
     gy_report_plan(report, "work", "which layers the operations belong to");
     gy_report_plan(report, "time", "which layers the time goes to");
+    gy_report_plan(report, "activations", "what flows through the model when it reads its data");
     gy_report_plan(report, "steps", "every step: formula, shape, parameters, work, kernel");
     facts(report, j, p);
     for (const char *const *e = j->def->equations; e && *e; e++) {
@@ -176,6 +175,11 @@ gy_status cli_explain_page(gy_ctx *ctx, const gy_job *j, const gy_plan *p, const
     if (s == GY_OK)
         s = timed ? chart(ctx, report, p, true, command)
                   : gy_report_explain(report, "time", "it was not measured: `--time` runs the model on zeros");
+    gy_plan_info r = gy_plan_report(p);
+    double bytes = (double)r.arena_bytes + 4 * (double)gy_store_parameters(j->store);
+    gy_report_section(report, "What flows through");
+    if (s == GY_OK) s = cli_explain_activations(ctx, a, bytes, report, "activations", command);
+    gy_report_section(report, "Step by step");
     if (s == GY_OK) s = table(ctx, report, j, p, own, timed, command);
     gy_report_term(report, "FLOP", "one floating-point operation; a multiplication and an addition are two");
     gy_report_term(report, "kernel", "the routine that runs a step on this machine, with its instruction set");

@@ -76,6 +76,8 @@ static const cli_option explain_options[] = {CONFIG_OPTIONS,
                                              DEVICE_OPTION,
                                              DTYPE_OPTION,
                                              {"-o", "PAGE.html", "write a page instead of the table"},
+                                             {"--data", "D", "data that the page's pictures show (default: generated)"},
+                                             {"--weights", "F", "parameters behind the pictures (default: initial)"},
                                              {"--op", "NAME", "explain an operator instead"},
                                              {"--json", NULL, "print a JSON object"},
                                              {0}};

@@ -52,6 +52,10 @@ typedef struct gy_sampling {
 int64_t gy_sample_token(const float *logits, int64_t v, const gy_sampling *s, const int64_t *seen, int64_t n,
                         gy_rng *rng, double *scratch);
 
+/* The n tokens that the best of o->beams running sequences adds to one prompt [t]: out [n], filled up with o->end. */
+gy_status gy_beam_search(gy_ctx *ctx, const gy_lm *lm, gy_store *store, const gy_sampling *o, const int64_t *prompt,
+                         int64_t t, int64_t n, int64_t *out) GY_MUST_CHECK;
+
 /* prompt [rows, t] (left padded, start [rows] or NULL) -> out [rows, n] new tokens. Row r draws from a stream of its
  * own, keyed by (seed, r). */
 gy_status gy_generate(gy_ctx *ctx, const gy_lm *lm, gy_store *store, const gy_sampling *s, const int64_t *prompt,

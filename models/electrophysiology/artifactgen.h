@@ -1,6 +1,6 @@
 /* artifactgen.h: what the files of ArtifactGen share; of no use outside them. artifactgen.c is the paper,
- * artifactgen_data.c what it trains on, artifactgen_judge.c how windows are drawn and measured, artifactgen_claim.c
- * what is claimed and shown. */
+ * artifactgen_data.c what it trains on, artifactgen_draw.c how windows are drawn, artifactgen_judge.c how measured,
+ * artifactgen_claim.c what is claimed and shown. */
 #ifndef GY_ELECTROPHYSIOLOGY_ARTIFACTGEN_H
 #define GY_ELECTROPHYSIOLOGY_ARTIFACTGEN_H
 
@@ -76,11 +76,16 @@ gy_status gy_artifactgen_batch(gy_job *j, gy_plan *p, int64_t phase, int64_t ste
 /* x [n] from its least and largest value to [-1, 1]. */
 void gy_artifactgen_min_max(float *x, int64_t n);
 
-/* ---- artifactgen_judge.c ---- */
+/* ---- artifactgen_draw.c ---- */
 
 /* x [n, length, channels] for the labels [n]; the generator's are [n, gan_length, channels]. */
 gy_status gy_artifactgen_draw(gy_job *j, source by, double w, int64_t n, const int64_t *label, uint64_t seed,
                               float *x) GY_MUST_CHECK;
+/* Mean [ch] and covariance [ch, ch] of the channels over the windows of a class; x [n, length, ch]. */
+void gy_artifactgen_moments(const config *c, int64_t length, int64_t n, const float *x, const int64_t *label,
+                            int64_t class, double *mean, double *cov);
+
+/* ---- artifactgen_judge.c ---- */
 
 /* x [n, length, channels] made for the labels [n]; gan: they have the form of the GAN's windows. */
 gy_status gy_artifactgen_judge(gy_job *j, bool gan, int64_t n, const float *x, const int64_t *label,

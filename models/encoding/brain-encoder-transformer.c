@@ -18,7 +18,9 @@
  *   spatial-feature baseline: y_v = sum_t softmax(s_v)_t (W_v . F_t) + b_v
  *
  * Names are those of the official code's checkpoints; what it builds and never runs (self-attention, norm2,
- * memory_proj) is left out and skipped when such a file is loaded.
+ * memory_proj) is left out and skipped when such a file is loaded. Of the backbone's last block only the queries are
+ * read: what comes after them (6,497,280 parameters), the last norm and the mask token are no part of the graph, so
+ * that the backbone of the paper's configuration counts 80,080,896 of ViT-B/14's 86,580,480.
  *
  * Inferred: the world of the miniature. Data are in brain-encoder-transformer_data.c, what is measured and claimed
  * in brain-encoder-transformer_claim.c. */

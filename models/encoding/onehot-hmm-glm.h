@@ -1,11 +1,13 @@
 /* onehot-hmm-glm.h: what the files of the one-hot HMM-GLM share; of no use outside them. onehot-hmm-glm.c is the
- * paper, onehot-hmm-glm_data.c what it is trained on, onehot-hmm-glm_em.c how, onehot-hmm-glm_claim.c what is
- * measured and claimed, onehot-hmm-glm_report.c the charts. */
+ * paper, onehot-hmm-glm_config.c its configurations, onehot-hmm-glm_data.c what it is trained on, onehot-hmm-glm_em.c
+ * how, onehot-hmm-glm_claim.c what is measured and claimed, onehot-hmm-glm_report.c the charts. */
 #ifndef GY_ENCODING_ONEHOT_HMM_GLM_H
 #define GY_ENCODING_ONEHOT_HMM_GLM_H
 
 #include "../../core/gyrus.h"
 #include "../../core/model.h"
+
+#include <string.h>
 
 enum { INHIBITORY = 0, NONE = 1, EXCITATORY = 2, CLASSES = 3, MAX_STATES = 16, MAX_COUNT = 255 };
 
@@ -18,6 +20,11 @@ typedef struct config {
     int64_t state_bias;
     double lr, tau, sd, prior_weight, train_share;
 } config;
+
+/* Of the words in a configuration. */
+static inline bool is(const char *a, const char *b) {
+    return strcmp(a, b) == 0;
+}
 
 /* Sequences of equal room; what lies beyond a sequence's own length is zero. */
 typedef struct series {
@@ -67,6 +74,12 @@ gy_status gy_ohg_compile(gy_job *j, int64_t phase, weights_as how, int64_t batch
 /* Names of the states of a phase: "start" or "glm". */
 const char *gy_ohg_scope(int64_t phase);
 gy_state *gy_ohg_state(const gy_job *j, int64_t phase, const char *name);
+
+/* ---- onehot-hmm-glm_config.c ---- */
+
+extern const gy_option gy_ohg_options[];
+extern const gy_config gy_ohg_configs[];
+gy_status gy_ohg_check(gy_ctx *ctx, const void *cfg);
 
 /* ---- onehot-hmm-glm_em.c ---- */
 

@@ -238,7 +238,7 @@ gy_status gy_ohg_evaluate(gy_job *j, gy_metrics *out) {
     if (e == GY_OK && d->data.state) {
         gy_metric_add(out, "log_likelihood.oracle", f->oracle, NAN, "nat/bin");
         gy_metric_add(out, "state_accuracy", f->state_accuracy = r.state_accuracy, 1.0 / (double)c->states, "accuracy");
-        graph_errors(j, &r, phase && strcmp(c->model, "ohg") == 0 ? 0 : 0.25, &f->f1, &rmse);
+        graph_errors(j, &r, phase && is(c->model, "ohg") ? 0 : 0.25, &f->f1, &rmse);
         graph_errors(j, &base, 0.25, &f->f1_free, &rmse_free);
         gy_metric_add(out, "edge_f1", f->f1, 0, "F1");
         gy_metric_add(out, "edge_f1.free", f->f1_free, 0, "F1");
@@ -295,7 +295,7 @@ gy_status gy_ohg_claim(gy_job *j, gy_claim *out) {
     gy_job other[OTHERS] = {{0}};
     result ohg = {0}, r[OTHERS] = {{0}};
     double f1, rmse, f1_of[OTHERS], rmse_of[OTHERS], best = 0;
-    if (strcmp(c->model, "ohg") != 0 || c->covariates || j->data_path)
+    if (!is(c->model, "ohg") || c->covariates || j->data_path)
         return gy_fail(j->ctx, GY_ERR_USAGE, "onehot-hmm-glm: the claim is about generated spikes and model=ohg");
     gy_status e = gy_job_open(j);
     if (e == GY_OK) e = gy_job_train(j);

@@ -9,10 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool is(const char *a, const char *b) {
-    return strcmp(a, b) == 0;
-}
-
 void gy_ohg_close(gy_job *j) {
     lab *d = j->data;
     gy_ctx *ctx = j->ctx;

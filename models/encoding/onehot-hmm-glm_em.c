@@ -108,7 +108,7 @@ static gy_status warm_start(gy_job *j) {
         if (total[r] > total[best]) best = r;
     carry(j, "bias", best);
     carry(j, "log_transition", best);
-    if (strcmp(c->model, "ohg") != 0) {
+    if (!is(c->model, "ohg")) {
         carry(j, "weight", best);
         return GY_OK;
     }

@@ -87,7 +87,9 @@ static const config text = {.train = {128, 8, 600, 2e-3, 0.05, 0.1, 4096},
                             .rate = 0.03,
                             .keys = 16,
                             .join = "mac"};
-/* 340M: 24 blocks of width 1024, 16 heads, two-layer memories four heads wide; the MLP's width makes the count. */
+/* 340M: 24 blocks of width 1024, 16 heads, two-layer memories four heads wide. The MLP's width is chosen for the count:
+ * blocks of 12,140,592, and 32,768,000 for the vocabulary's matrix, are 324.1 million with one such matrix for input
+ * and output and 356.9 million with two, as here; the paper does not say which it counts. */
 static const config paper = {.train = {2048, 1, 30000, 4e-4, 0.02, 0.1, 1024},
                              .layers = 24,
                              .heads = 16,
