@@ -85,7 +85,8 @@ bool matmul_few_takes(const matmul_args *p);
 size_t matmul_few_scratch(const matmul_args *p);
 void matmul_few_run(const gy_kargs *k, const matmul_args *p);
 
-/* matmul_tf32.cu: f32 with factors rounded to tf32, where the environment's GYRUS_TF32=1 asks for it. */
+/* matmul_tf32.cu: f32 with factors rounded to tf32, where the environment's GYRUS_TF32=1 asks for it, from when the
+ * plan is made until it last runs. */
 bool matmul_tf32_takes(const matmul_args *p);
 size_t matmul_tf32_scratch(const matmul_args *p);
 void matmul_tf32_run(const gy_kargs *k, const matmul_args *p);
