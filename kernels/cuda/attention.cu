@@ -2,8 +2,8 @@
  * that share a key head: grouped queries fill tiles even where each head has few), walks over the keys 64 at a time,
  * and keeps maximum, sum and weighted sum of v as it goes (Milakov, Gimelshein 2018, arXiv 1805.02867; Dao et al. 2022,
  * arXiv 2205.14135). Features come in chunks of 64, so that any head size is served by the same 80 KiB of shared
- * memory: two stages of two tiles, one brought by cp.async while the other is multiplied, and a tile of weights. Two
- * blocks an SM.
+ * memory: two stages of two tiles, one brought by cp.async while the other is multiplied, and a tile of weights. 178 to
+ * 255 registers a thread (sm_80) leave room for one block an SM.
  *
  * Backward, with weights computed again from lse: delta = <ct, y> a query; then one walk over the keys for dq (own
  * queries), one over the queries for dk and dv (own keys), so that every sum has one owner and no atomics are needed:

@@ -6,8 +6,9 @@
  * Weights are powers of two over 2^M, M whole, so that a running M changes them by powers of two alone: they round as
  * the reference's do (kernels/ref/attention.c).
  *
- * Shared memory: q and two stages of k and v, 40 KiB for heads of 64: four blocks an SM. 2 (D + Dv) flops a pair; 32
- * KiB from L2 for 64 x 64 pairs of 64 features: 64 flops a byte. q, k and v are rounded once, 6 bytes an element. */
+ * Shared memory: q and two stages of k and v, 40 KiB for heads of 64 and 128 registers a thread (sm_80). 2 (D + Dv)
+ * flops a pair; 32 KiB from L2 for 64 x 64 pairs of 64 features: 64 flops a byte. q, k and v are rounded once, 6 bytes
+ * an element. */
 #include "attention_mma.h"
 
 /* The weighted mean of one feature again, key by key, leaving out what is hidden: there v may be NaN. */

@@ -13,9 +13,10 @@
  * threads, two steps ahead, into a small table.
  *
  * Tiles of 128 x 128 (256 threads of 8 x 8 results), 128 x 64 and 64 x 32 by 16 of depth, three stages of cp.async: 54
- * KiB of shared memory, two blocks an SM. A step is 16 KiB for 128 x 128 x 16 multiply-adds: 32 flops a byte from L2,
- * so the f32 units bound it. Where the tiles are too few to fill a GPU the depth is split, and a second kernel adds the
- * parts in order. Groups of few channels (depthwise) have no use for tiles: a thread an output, bound by memory. */
+ * KiB of shared memory; 174 registers a thread (sm_80) leave room for one block an SM. A step is 16 KiB for 128 x 128 x
+ * 16 multiply-adds: 32 flops a byte from L2, so the f32 units bound it. Where the tiles are too few to fill a GPU the
+ * depth is split, and a second kernel adds the parts in order. Groups of few channels (depthwise) have no use for
+ * tiles: a thread an output, bound by memory. */
 #include "conv.h"
 
 enum { DEPTH = 16, STAGES = 3, ROOM_A = DEPTH + 4, DIRECT_THREADS = 256 };

@@ -5,7 +5,7 @@
  *
  * A block computes 128 x 128 of y with 8 warps of 64 x 32 (few tiles: 64 x 64 with 4 of 32 x 32), 32 depths a step: 16
  * KiB for 128 x 128 x 32 multiply-adds, 64 flops a byte from L2, bound by the tensor cores or by L2. 64 KiB of shared
- * memory: two blocks an SM. Few tiles: the depth is split, as in conv.cu. */
+ * memory and 167 registers a thread (sm_80): one block an SM. Few tiles: the depth is split, as in conv.cu. */
 #include "conv.h"
 #include "conv_pack.h"
 
