@@ -9,9 +9,12 @@
  * accuracy grows with depth while on small-world graphs it falls, and influence decays far more slowly with distance.
  *
  *   (1)  label of v: the longest of the shortest ways from v inside the subgraph within k hops of it, in classes of
- * equal size (2)  SAGE: h_v <- relu(W_r h_v + W_l mean_nb h_u + b);  GCN, GAT, ChebNet (K = 2), SGFormer beside it
- * (blocks/gnn.h) (3)  I(v, u) = sum_ij |d out_vi / d x_uj| (4)  T_h(v) = sum of I(v, u) over the u exactly h hops from
- * v (5)  R = mean_v [ sum_h h T_h(v) / sum_h T_h(v) ]: the influence-weighted receptive field
+ *        equal size
+ *   (2)  SAGE: h_v <- relu(W_r h_v + W_l mean_nb h_u + b)
+ *        beside it GCN, GAT, ChebNet (K = 2), SGFormer (blocks/gnn.h)
+ *   (3)  I(v, u) = sum_ij |d out_vi / d x_uj|
+ *   (4)  T_h(v) = sum of I(v, u) over the u exactly h hops from v
+ *   (5)  R = mean_v [ sum_h h T_h(v) / sum_h T_h(v) ]: the influence-weighted receptive field
  *
  * The architectures are those of the official code: torch_geometric's GraphSAGE, GCN and GAT (hidden layers of one
  * width, relu and dropout between), ChebNet with SiLU and linear layers before and after, SGFormer. The miniature puts
