@@ -198,17 +198,21 @@ static int64_t every(int64_t n) {
     return (n + SIDE - 1) / SIDE;
 }
 
+/* Positions down, features across; the other way round where there are many more positions, as signals are drawn. */
 static gy_status draw_heatmap(gy_ctx *ctx, const field *f, gy_figure_head head, gy_figure *out) {
-    int64_t ky = every(f->dim[0]), kx = every(f->dim[1]), h = (f->dim[0] + ky - 1) / ky, w = (f->dim[1] + kx - 1) / kx;
+    bool turned = f->dim[0] > 2 * f->dim[1] && !f->attention;
+    int64_t rows = f->dim[turned], columns = f->dim[!turned], down = turned ? 1 : columns, across = turned ? rows : 1;
+    int64_t ky = every(rows), kx = every(columns), h = (rows + ky - 1) / ky, w = (columns + kx - 1) / kx;
     double *v = gy_malloc(ctx, (size_t)(h * w) * sizeof *v);
     if (!v) return GY_ERR_NOMEM;
-    for (int64_t i = 0; i < h * w; i++) v[i] = f->v[i / w * ky * f->dim[1] + i % w * kx];
+    for (int64_t i = 0; i < h * w; i++) v[i] = f->v[i / w * ky * down + i % w * kx * across];
+    const char *position = f->attention ? "query" : "position", *feature = f->attention ? "key" : "feature";
     gy_heatmap c = {.head = head,
                     .values = v,
                     .rows = h,
                     .cols = w,
-                    .row_label = f->attention ? "query" : "position",
-                    .col_label = f->attention ? "key" : "feature",
+                    .row_label = turned ? feature : position,
+                    .col_label = turned ? position : feature,
                     .value = {.label = "activation", .unit = GY_NO_UNIT},
                     .decimals = 1,
                     .map = f->lo < 0 && f->hi > 0 ? GY_MAP_DIVERGING : GY_MAP_SEQUENTIAL};
