@@ -143,7 +143,7 @@ cuda-table: $(CUSRC:%.cu=build/cuda/%.fatbin)
 
 # Every barrier, wait and bound of the kernels deleted in turn: who notices? MUTANTS=softmax: of one file; FIRST=1: one
 # of each kind and file.
-mutants: $(BUILD)/tests/cuda/test_cuda_ops $(BIN)
+mutants: $(BUILD)/tests/cuda/test_cuda_ops $(BUILD)/tests/cuda/test_cuda_nn $(BUILD)/tests/cuda/test_cuda_matmul $(BUILD)/tests/cuda/test_cuda_paths $(BIN)
 	@CC="$(CC)" FLAGS="$(filter-out -std=c11 -MMD -MP,$(GYFLAGS)) -std=gnu11 $(CFLAGS)" BUILD=$(BUILD) sh tests/cuda/mutants.sh $(MUTANTS)
 
 install: all
