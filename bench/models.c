@@ -242,7 +242,7 @@ static gy_status make_plan(side *s, int64_t vocabulary) {
     size_t before = gy_mem_live(ctx);
     s->plan = gy_compile(s->g, (gy_plan_args){.outputs = c->kind == TRAIN ? loss : NULL});
     if (!s->plan) return gy_error_status(ctx);
-    s->memory = (double)(gy_mem_live(ctx) - before);
+    s->memory = (double)(gy_mem_live(ctx) - before) - (double)gy_plan_report(s->plan).packed_bytes;
     fill_inputs(s, vocabulary);
     return GY_OK;
 }
@@ -263,7 +263,7 @@ static gy_status make_generator(side *s) {
     if (st == GY_OK && s->c->kind == DECODE) st = gy_generator_feed(s->generator, s->ids + PROMPT, 1);
     if (st == GY_OK) /* with the cache of keys and values, without packed weights */
         s->memory =
-            (double)(gy_mem_live(ctx) - before) - (double)gy_plan_report(gy_generator_plan(s->generator)).const_bytes;
+            (double)(gy_mem_live(ctx) - before) - (double)gy_plan_report(gy_generator_plan(s->generator)).packed_bytes;
     return st;
 }
 
@@ -581,6 +581,8 @@ static gy_status run_case(bench_model_run *r, const model_case *c) {
     if (st == GY_OK) st = take_result(r->ctx, &s, &task);
     if (st == GY_OK) {
         snprintf(row.isa, sizeof row.isa, "%s", bench_plan_tier(plan_of(&s), GY_OP_NONE));
+        double packed = (double)gy_plan_report(plan_of(&s)).packed_bytes;
+        if (packed > 0) note(r, "%s: copies of weights in the layouts of kernels: %.0f MB", text, packed * 1e-6);
         bool together = r->options->peers && !c->apart;
         if (!together && !time_sides(&(bench_side){sample_side, &s}, 1, r->options->quick, &times))
             st = gy_error_status(r->ctx);

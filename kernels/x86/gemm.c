@@ -19,7 +19,7 @@
  * FLOPs 2 m n k; bytes (m k + k n + m n) elements from memory at least, packing reads and writes A and B once more.
  * Measured, one thread of Zen 4 (f32 peak 118 GFLOP/s, bf16 236, f64 59; gyrus bench matmul --threads 1): f32 512^3
  * and 1024^3 .93 to .95, 788 x 2304 x 768 .93 to .95, 256 x 1280 x 5120 .90 to .93; bf16 512^3 .91; f64 1024^3 .87 to
- * .90; weights packed once: 197 x 3072 x 768 .95. Two threads, 1024^3: 1.94 times one.
+ * .90; weights packed once: 16 x 3072 x 768 .96. Two threads, 1024^3: 1.94 times one.
  *
  * The file is compiled for f32, f64 and, from gemm_avx512bf16.c, for bf16 pairs: T is the type of C, P of panels. */
 #define GY_TYPED_FILE "gemm.c"

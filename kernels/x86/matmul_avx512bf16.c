@@ -9,7 +9,7 @@
 #include "gemm.h"
 #include "rows.h"
 
-enum { PACK_ROWS = 512 }; /* most rows for which weights are packed once */
+enum { PACK_ROWS = 48 }; /* most rows for which weights are packed once */
 
 typedef struct {
     const gy_kargs *k;
