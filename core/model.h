@@ -84,6 +84,33 @@ typedef struct gy_claim {
     gy_metrics details; /* every condition of the card, for the table and --json */
 } gy_claim;
 
+/* ---- text ---- */
+
+/* How a language model's next token is chosen. All zero: the most probable (greedy). */
+typedef struct gy_sampling {
+    double temperature;  /* 0: greedy; else probabilities softmax(logits / temperature) */
+    int64_t top_k;       /* only the k most probable; 0: all */
+    double top_p;        /* only the most probable that together reach p, the one that crosses it included; 0: all */
+    double repetition;   /* a token that was there: positive logits divided, negative multiplied by this; 0 or 1: none
+                            (Keskar et al. 2019, arXiv 1909.05858 section 4.1) */
+    double frequency;    /* subtracted from a logit for each time that its token was there */
+    int64_t beams;       /* 2 or more: beam search; temperature and the cuts above are then not used */
+    double length_power; /* beam search: a finished row's score is its log-probability / length^this; 0: 1 */
+    int64_t end;         /* token that ends a row (and fills it up from there); -1: none */
+    uint64_t seed;
+    /* Told the token that each row has got, [rows], after each of them; false stops: what is missing is -1. Not of a
+     * beam search, whose tokens may be taken back. NULL: nobody. */
+    bool (*told)(void *user, const int64_t *next);
+    void *user;
+} gy_sampling;
+
+/* A prompt, to be continued `rows` times by n tokens. */
+typedef struct gy_completion {
+    const int64_t *prompt; /* [t] */
+    int64_t t, rows, n;
+    gy_sampling sampling;
+} gy_completion;
+
 /* ---- the definition ---- */
 
 struct gy_model_def {
@@ -126,6 +153,9 @@ struct gy_model_def {
     gy_status (*artefacts)(gy_job *j, const char *dir);
     /* Generative models: n samples as an image tensor [n, H, W, C] in 0..1. */
     gy_status (*sample)(gy_job *j, int64_t n, gy_tensor *out);
+    /* Language models: how many tokens there are (256: bytes), and texts: out [rows, n]. */
+    int64_t (*vocabulary)(const void *cfg);
+    gy_status (*complete)(gy_job *j, const gy_completion *c, int64_t *out);
     /* The miniature. j->seed, j->ablate and j->cfg are set, nothing else is open. */
     gy_status (*claim)(gy_job *j, gy_claim *out);
 };

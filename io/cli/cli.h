@@ -93,6 +93,7 @@ int cli_train(gy_ctx *ctx, const cli_args *a);
 int cli_eval(gy_ctx *ctx, const cli_args *a);
 int cli_run(gy_ctx *ctx, const cli_args *a);
 int cli_sample(gy_ctx *ctx, const cli_args *a);
+gy_status cli_sample_text(gy_ctx *ctx, const cli_args *a, gy_job *j) GY_MUST_CHECK; /* of a language model */
 int cli_claim(gy_ctx *ctx, const cli_args *a);
 int cli_explain(gy_ctx *ctx, const cli_args *a);
 int cli_bench(gy_ctx *ctx, const cli_args *a);

@@ -4,6 +4,7 @@
 #include "../files.h"
 #include "../formats/nifti.h"
 #include "../formats/table.h"
+#include "../formats/tokenizer.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -84,10 +85,77 @@ static gy_status cast_all(gy_ctx *ctx, cli_arrays *s, const char *dtype_name) {
     return GY_OK;
 }
 
+/* ---- texts ---- */
+
+/* A text's tokens as an array [n]. */
+static gy_status tokens_of_text(gy_ctx *ctx, const gy_tokenizer *t, const char *in, cli_arrays *s) {
+    gy_bytes src;
+    const uint8_t *text;
+    void *owned = NULL;
+    gy_tokens tokens = {0};
+    gy_status r = gy_bytes_open(ctx, in, cli_limits(), &src);
+    if (r != GY_OK) return r;
+    r = gy_bytes_borrow(&src, 0, src.size, &text, &owned);
+    if (r == GY_OK) r = gy_tokenizer_encode(t, (const char *)text, src.size, (gy_encode_args){0}, &tokens);
+    if (r == GY_OK && !(s->a = gy_calloc(ctx, 1, sizeof *s->a))) r = GY_ERR_NOMEM;
+    s->n = s->a ? 1 : 0;
+    if (r == GY_OK && !(s->a[0].name = gy_strdup(ctx, "tokens"))) r = GY_ERR_NOMEM;
+    if (r == GY_OK) r = gy_tensor_new(ctx, &s->a[0].value, GY_I32, GY_S(tokens.n));
+    for (int64_t i = 0; r == GY_OK && i < tokens.n; i++) ((int32_t *)s->a[0].value.data)[i] = tokens.t[i].id;
+    gy_tokens_free(&tokens);
+    gy_free(ctx, owned);
+    gy_bytes_close(&src);
+    return r;
+}
+
+static gy_status text_of_tokens(gy_ctx *ctx, const gy_tokenizer *t, const char *in, const char *out, cli_arrays *s) {
+    char shape[GY_SHAPE_TEXT], *text = NULL;
+    uint64_t bytes = 0;
+    gy_status r = cli_arrays_read(ctx, in, s);
+    if (r != GY_OK) return r;
+    if (s->n != 1 || gy_dtype_is_float(s->a[0].value.dtype))
+        return gy_fail(ctx, GY_ERR_SHAPE, "%s: expected one array of integer tokens, found %s %s", in,
+                       s->n ? gy_dtype_name(s->a[0].value.dtype) : "none",
+                       s->n ? gy_shape_text(s->a[0].value.shape, shape) : "");
+    int64_t n = gy_shape_count(s->a[0].value.shape);
+    int32_t *id = gy_malloc(ctx, (size_t)n * sizeof *id + 1);
+    if (!id) return GY_ERR_NOMEM;
+    for (int64_t i = 0; i < n; i++) {
+        double v = gy_tensor_get(&s->a[0].value, i);
+        id[i] = v >= 0 && v <= INT32_MAX ? (int32_t)v : -1;
+    }
+    r = gy_tokenizer_decode(t, id, n, false, &text, &bytes);
+    gy_free(ctx, id);
+    if (r == GY_OK) r = gy_write_file(ctx, out, text, (size_t)bytes);
+    gy_free(ctx, text);
+    return r;
+}
+
+/* --tokenizer: text to .npy, or any array of tokens to a text. */
+static gy_status convert_text(gy_ctx *ctx, const cli_args *a, const char *in, const char *out, cli_arrays *s) {
+    gy_tokenizer *t;
+    const char *dtype = cli_get(a, "--dtype");
+    cli_format from = cli_format_of_name(in), to = cli_format_of_name(out);
+    if ((from == CLI_UNKNOWN) == (to == CLI_UNKNOWN))
+        return gy_fail(ctx, GY_ERR_USAGE, "--tokenizer: expected a text and an array (.npy), found %s and %s", in, out);
+    gy_status r = gy_tokenizer_open(ctx, cli_get(a, "--tokenizer"), cli_limits(), &t);
+    if (r != GY_OK) return r;
+    if (to == CLI_UNKNOWN) {
+        r = text_of_tokens(ctx, t, in, out, s);
+    } else {
+        r = tokens_of_text(ctx, t, in, s);
+        if (r == GY_OK && dtype) r = cast_all(ctx, s, dtype);
+        if (r == GY_OK) r = cli_arrays_write(ctx, out, s, NULL);
+    }
+    gy_tokenizer_free(t);
+    return r;
+}
+
 static gy_status convert(gy_ctx *ctx, const cli_args *a, const char *in, const char *out, cli_arrays *s) {
     const char *dtype = cli_get(a, "--dtype"), *like = cli_get(a, "--like");
     cli_format to = cli_format_of_name(out), from = CLI_UNKNOWN;
     bool gzip;
+    if (cli_get(a, "--tokenizer")) return convert_text(ctx, a, in, out, s);
     if (gy_path_exists(in)) { /* else FILE:NAME, or the reader says what is missing */
         gy_status r = cli_detect(ctx, in, &from, &gzip);
         if (r != GY_OK) return r;

@@ -29,6 +29,9 @@ static const cli_option show_options[] = {CONFIG_OPTIONS,
                                           {0}};
 static const cli_option train_options[] = {CONFIG_OPTIONS,
                                            {"--data", "PATH", "a data set; without it the model generates its own"},
+                                           {"--weights", "F",
+                                            "parameters to begin with, safetensors or .pth "
+                                            "(default: initial values)"},
                                            {"--steps", "N", "training steps (default: the configuration's)"},
                                            {"--seed", "S", "seed of initial values, batches and noise (default 0)"},
                                            DEVICE_OPTION,
@@ -58,9 +61,23 @@ static const cli_option run_options[] = {
     {0}};
 static const cli_option sample_options[] = {CONFIG_OPTIONS,
                                             {"--weights", "F", "safetensors or PyTorch .pth: parameters"},
-                                            {"-n", "N", "how many (default 16)"},
+                                            {"-n", "N", "how many (default: 16 pictures, 1 text)"},
                                             {"--seed", "S", "seed (default 0)"},
-                                            {"-o", "grid.png", "picture to write"},
+                                            {"-o", "F", "grid.png of pictures; file for texts (default: stdout)"},
+                                            {"--prompt", "TEXT", "texts: what they go on from"},
+                                            {"--tokenizer", "F",
+                                             "texts: tokenizer.json, .tiktoken, or a folder with "
+                                             "vocab.json (default: beside the weights; bytes)"},
+                                            {"--tokens", "N", "texts: new tokens at most (default 64)"},
+                                            {"--temperature", "X", "texts: 0 takes the likeliest (default 0.8)"},
+                                            {"--top-k", "K", "texts: only the K likeliest tokens (default: all)"},
+                                            {"--top-p", "P", "texts: only the likeliest that reach P (default 0.95)"},
+                                            {"--repetition", "X", "texts: penalty of tokens that were there (1: none)"},
+                                            {"--beams", "B", "texts: beam search instead of drawing"},
+                                            {"--stop", "TOKEN",
+                                             "texts: the token that ends one (default: the "
+                                             "tokenizer's)"},
+                                            {"--json", NULL, "texts: print a JSON array"},
                                             DEVICE_OPTION,
                                             DTYPE_OPTION,
                                             {0}};
@@ -99,6 +116,7 @@ static const cli_option bench_options[] = {
     {0}};
 static const cli_option convert_options[] = {
     {"--dtype", "T", "element type of the result"},
+    {"--tokenizer", "F", "a text becomes an array of tokens, or the other way (tokenizer.json, .tiktoken, folder)"},
     {"--like", "IMAGE.nii", "take the space (affine, voxel size, TR) of this image"},
     {0}};
 
@@ -113,8 +131,9 @@ const cli_verb cli_verbs[] = {
      "gyrus eval runs/haxby --json"},
     {"run", "inference", cli_run, "SLUG|DIR [OPTION]...", run_options,
      "gyrus run runs/haxby --input voxels=x.npy --output logits=y.npy"},
-    {"sample", "pictures from a generative model", cli_sample, "SLUG|DIR [OPTION]...", sample_options,
-     "gyrus sample runs/tinysd -n 16 -o grid.png"},
+    {"sample", "pictures or texts from a generative model", cli_sample, "SLUG|DIR [OPTION]...", sample_options,
+     "gyrus sample runs/tinysd -n 16 -o grid.png\n"
+     "gyrus sample gpt2 --config small --weights gpt2/model.safetensors --prompt 'The brain'"},
     {"claim", "the paper's claim in miniature, on fresh data", cli_claim, "SLUG [OPTION]...", claim_options,
      "gyrus claim mindbridge --seed 7\ngyrus claim mindbridge --ablate cycle"},
     {"explain", "a model taken apart, layer by layer", cli_explain, "SLUG [OPTION]...", explain_options,
@@ -126,7 +145,8 @@ const cli_verb cli_verbs[] = {
     {"inspect", "what is in a file", cli_inspect, "FILE... [OPTION]...", json_only, "gyrus inspect bold.nii.gz"},
     {"convert", "from one format to another", cli_convert, "IN OUT [OPTION]...", convert_options,
      "gyrus convert bold.nii.gz bold.npy\ngyrus convert weights.npz weights.safetensors\n"
-     "gyrus convert map.npy map.nii.gz --like bold.nii.gz"},
+     "gyrus convert map.npy map.nii.gz --like bold.nii.gz\n"
+     "gyrus convert book.txt book.npy --tokenizer gpt2/tokenizer.json"},
     {0}};
 
 static const cli_option common[] = {{"--help", NULL, "this text"},

@@ -37,7 +37,8 @@ static gy_status open_folder(gy_ctx *ctx, const cli_args *a, const char *dir, gy
                        dir);
     gy_status s = gy_run_job(ctx, dir, j);
     if (s == GY_OK) s = cli_precision(ctx, a);
-    if (s == GY_OK && j->def->open) s = open_data(ctx, j, needs_data);
+    bool reads = needs_data && !j->def->complete; /* a language model writes without the texts that it learned from */
+    if (s == GY_OK && j->def->open) s = open_data(ctx, j, reads);
     if (s == GY_OK) s = gy_run_load(ctx, dir, j);
     return s;
 }

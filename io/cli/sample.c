@@ -1,4 +1,4 @@
-/* gyrus sample: pictures from a generative model, as one PNG grid. */
+/* gyrus sample: pictures from a generative model, as one PNG grid; texts from a language model (sample_text.c). */
 #include "cli.h"
 
 #include "../files.h"
@@ -27,30 +27,35 @@ static gy_status write_grid(gy_ctx *ctx, const char *path, const gy_tensor *t) {
     return s;
 }
 
-static gy_status sample(gy_ctx *ctx, const cli_args *a, gy_job *j, const char *out, int64_t n) {
+static gy_status pictures(gy_ctx *ctx, const cli_args *a, gy_job *j) {
+    const char *out = cli_get(a, "-o");
+    int64_t n = 16;
     gy_tensor t = {0};
-    gy_status s = cli_open_model(ctx, a, j, true);
-    if (s != GY_OK) return s;
-    if (!j->def->sample)
-        return gy_fail(ctx, GY_ERR_UNSUPPORTED,
-                       "%s is no generative model: it has nothing to sample (inference: gyrus run)", j->def->slug);
-    s = cli_load_weights(ctx, a, j);
+    if (!out) return gy_fail(ctx, GY_ERR_USAGE, "expected -o FILE.png (see: gyrus sample --help)");
+    if (!gy_path_has_suffix(out, ".png"))
+        return gy_fail(ctx, GY_ERR_USAGE, "-o %s: expected a name ending in .png", out);
+    if (!cli_int(ctx, a, "-n", 1, 65536, &n) || !cli_u64(ctx, a, "--seed", &j->seed)) return GY_ERR_USAGE;
+    gy_status s = cli_load_weights(ctx, a, j);
     if (s == GY_OK) s = j->def->sample(j, n, &t);
     if (s == GY_OK) s = write_grid(ctx, out, &t);
     gy_tensor_free(ctx, &t);
+    if (s == GY_OK) fprintf(stderr, "%s: %" PRId64 " samples of %s\n", out, n, j->def->slug);
     return s;
 }
 
+static gy_status sample(gy_ctx *ctx, const cli_args *a, gy_job *j) {
+    gy_status s = cli_open_model(ctx, a, j, true);
+    if (s != GY_OK) return s;
+    if (j->def->complete) return cli_sample_text(ctx, a, j);
+    if (j->def->sample) return pictures(ctx, a, j);
+    return gy_fail(ctx, GY_ERR_UNSUPPORTED,
+                   "%s is no generative model: it has nothing to sample (inference: gyrus run)", j->def->slug);
+}
+
 int cli_sample(gy_ctx *ctx, const cli_args *a) {
-    const char *out = cli_get(a, "-o");
-    int64_t n = 16;
     gy_job j = {0};
     if (a->n_positional != 1) return cli_usage_error(ctx, a, "expected one model or run folder");
-    if (!out) return cli_usage_error(ctx, a, "expected -o FILE.png");
-    if (!gy_path_has_suffix(out, ".png")) return cli_usage_error(ctx, a, "-o %s: expected a name ending in .png", out);
-    if (!cli_int(ctx, a, "-n", 1, 65536, &n)) return cli_fail(ctx, a);
-    gy_status s = sample(ctx, a, &j, out, n);
-    if (s == GY_OK) fprintf(stderr, "%s: %" PRId64 " samples of %s\n", out, n, j.def->slug);
+    gy_status s = sample(ctx, a, &j);
     gy_job_free(&j);
     return s == GY_OK ? CLI_OK : cli_fail(ctx, a);
 }

@@ -222,6 +222,8 @@ static int train(gy_ctx *ctx, const cli_args *a, gy_job *j, const char *dir, boo
     gy_status s = prepare(ctx, a, j, dir, resume);
     if (s != GY_OK) return cli_fail(ctx, a);
     if (cli_has(a, "--dry-run")) return dry_run(ctx, a, j, dir);
+    if (s == GY_OK && !resume && cli_get(a, "--weights")) s = cli_load_weights(ctx, a, j);
+    if (s != GY_OK) return cli_fail(ctx, a);
     if (gy_group_rank(gy_ctx_group(ctx)) > 0) return train_along(ctx, a, j, dir, resume);
     *command = cli_command_text(ctx, a);
     char *argv[] = {*command, NULL};
@@ -265,6 +267,8 @@ int cli_train(gy_ctx *ctx, const cli_args *a) {
     bool resume = cli_has(a, "--resume");
     const char *out = cli_get(a, "--out");
     if (a->n_positional > 1 || (a->n_positional == 0 && !resume)) return cli_usage_error(ctx, a, "expected one model");
+    if (resume && cli_get(a, "--weights"))
+        return cli_usage_error(ctx, a, "--weights: a resumed run goes on from its own checkpoint");
     if (!out && a->n_positional == 0) return cli_usage_error(ctx, a, "--resume needs --out DIR");
     char *dir = out ? gy_strdup(ctx, out) : gy_format(ctx, "runs/%s", a->positional[0]), *command = NULL;
     gy_job j = {0};

@@ -214,9 +214,10 @@ static gy_status sample_rows(gy_ctx *ctx, const gy_lm *lm, gy_generator *g, cons
             out[r * n + i] = row[t + i] = next[r];
             all_ended = all_ended && next[r] == s->end;
         }
-        if (all_ended) {
+        bool stop = s->told && !s->told(s->user, next);
+        if (all_ended || stop) {
             for (int64_t r = 0; r < rows; r++)
-                for (int64_t k = i + 1; k < n; k++) out[r * n + k] = s->end;
+                for (int64_t k = i + 1; k < n; k++) out[r * n + k] = next[r] == s->end ? s->end : -1;
             break;
         }
         if (i + 1 < n) st = gy_generator_feed(g, next, 1);

@@ -34,20 +34,6 @@ void gy_generator_rewind(gy_generator *g, int64_t n);
 /* Row r becomes a copy of what was row from[r] (beam search). */
 gy_status gy_generator_reorder(gy_generator *g, const int64_t *from) GY_MUST_CHECK;
 
-/* How the next token is chosen. All zero: the most probable (greedy). */
-typedef struct gy_sampling {
-    double temperature;  /* 0: greedy; else probabilities softmax(logits / temperature) */
-    int64_t top_k;       /* only the k most probable; 0: all */
-    double top_p;        /* only the most probable that together reach p, the one that crosses it included; 0: all */
-    double repetition;   /* a token that was there: positive logits divided, negative multiplied by this; 0 or 1: none
-                            (Keskar et al. 2019, arXiv 1909.05858 section 4.1) */
-    double frequency;    /* subtracted from a logit for each time that its token was there */
-    int64_t beams;       /* 2 or more: beam search; temperature and the cuts above are then not used */
-    double length_power; /* beam search: a finished row's score is its log-probability / length^this; 0: 1 */
-    int64_t end;         /* token that ends a row (and fills it up from there); -1: none */
-    uint64_t seed;
-} gy_sampling;
-
 /* Chooses from logits [v]; `seen` [n]: the row's tokens so far. scratch: 2 v doubles. */
 int64_t gy_sample_token(const float *logits, int64_t v, const gy_sampling *s, const int64_t *seen, int64_t n,
                         gy_rng *rng, double *scratch);

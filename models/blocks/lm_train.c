@@ -97,10 +97,15 @@ static gy_status from_npy(gy_job *j, corpus *d) {
     return s;
 }
 
-static gy_status from_text(gy_job *j, corpus *d) {
+static gy_status from_text(gy_job *j, const gy_lm *lm, corpus *d) {
     gy_bytes src;
     const uint8_t *p;
     void *owned = NULL;
+    if (lm->vocabulary != 256)
+        return gy_fail(j->ctx, GY_ERR_USAGE,
+                       "%s: the bytes of a text are tokens of a vocabulary of 256; here it has %" PRId64
+                       ": give tokens (gyrus convert %s F.npy --tokenizer tokenizer.json)",
+                       j->data_path, lm->vocabulary, j->data_path);
     gy_status s = gy_bytes_open(j->ctx, j->data_path, NULL, &src);
     if (s != GY_OK) return s;
     s = gy_bytes_borrow(&src, 0, src.size, &p, &owned);
@@ -123,7 +128,7 @@ gy_status gy_lm_open(gy_job *j, const gy_lm *lm) {
     corpus *d = j->data = gy_calloc(j->ctx, 1, sizeof *d);
     if (!d) return GY_ERR_NOMEM;
     const char *path = j->data_path;
-    gy_status s = !path ? generated(j, d) : gy_path_has_suffix(path, ".npy") ? from_npy(j, d) : from_text(j, d);
+    gy_status s = !path ? generated(j, d) : gy_path_has_suffix(path, ".npy") ? from_npy(j, d) : from_text(j, lm, d);
     if (s != GY_OK) return s;
     if (path) {
         const char *slash = strrchr(path, '/');
@@ -315,4 +320,21 @@ gy_status gy_lm_model_evaluate(gy_job *j, gy_metrics *out) {
 gy_status gy_lm_model_artefacts(gy_job *j, const char *dir) {
     gy_lm lm = family(j->cfg);
     return gy_lm_artefacts(j, &lm, dir);
+}
+int64_t gy_lm_model_vocabulary(const void *cfg) {
+    return family(cfg).vocabulary;
+}
+/* One prompt for all rows. The graph of inference makes the states that weights are read into; without weights it has
+ * not been built yet. */
+gy_status gy_lm_model_complete(gy_job *j, const gy_completion *c, int64_t *out) {
+    gy_lm lm = family(j->cfg);
+    if (c->t < 1 || c->rows < 1)
+        return gy_fail(j->ctx, GY_ERR_USAGE, "%s: a prompt of %" PRId64 " tokens, %" PRId64 " rows", j->def->slug, c->t,
+                       c->rows);
+    int64_t *prompt = gy_malloc(j->ctx, (size_t)(c->rows * c->t) * sizeof *prompt);
+    if (!prompt) return GY_ERR_NOMEM;
+    for (int64_t r = 0; r < c->rows; r++) memcpy(prompt + r * c->t, c->prompt, (size_t)c->t * sizeof *prompt);
+    gy_status s = gy_generate(j->ctx, &lm, j->store, &c->sampling, prompt, NULL, c->rows, c->t, c->n, out);
+    gy_free(j->ctx, prompt);
+    return s;
 }

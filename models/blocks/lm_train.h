@@ -47,10 +47,13 @@ void gy_lm_model_objective(gy_build *b);
 gy_status gy_lm_model_open(gy_job *j) GY_MUST_CHECK;
 gy_status gy_lm_model_evaluate(gy_job *j, gy_metrics *out) GY_MUST_CHECK;
 gy_status gy_lm_model_artefacts(gy_job *j, const char *dir) GY_MUST_CHECK;
+int64_t gy_lm_model_vocabulary(const void *cfg);
+gy_status gy_lm_model_complete(gy_job *j, const gy_completion *c, int64_t *out) GY_MUST_CHECK;
 /* What their gy_model_def have in common, as initialisers. */
 #define GY_LM_MODEL                                                                                                    \
     .family = "interpretability", .job = "token ids in; the probabilities of each next token out",                     \
     .build = gy_lm_model_build, .objective = gy_lm_model_objective, .open = gy_lm_model_open, .close = gy_lm_close,    \
-    .batch = gy_lm_batch_feed, .lr = gy_lm_lr, .evaluate = gy_lm_model_evaluate, .artefacts = gy_lm_model_artefacts
+    .batch = gy_lm_batch_feed, .lr = gy_lm_lr, .evaluate = gy_lm_model_evaluate, .artefacts = gy_lm_model_artefacts,   \
+    .vocabulary = gy_lm_model_vocabulary, .complete = gy_lm_model_complete
 
 #endif

@@ -51,7 +51,7 @@ static void a_wrong_command_line_exits_2_and_suggests(void **state) {
     unsetenv("GYRUS_ISA");
     expect(2, NULL, "expected one run folder", "eval");
     expect(2, NULL, "no run folder", "eval nowhere");
-    expect(2, NULL, "expected -o FILE.png", "sample x");
+    expect(2, NULL, "expected one model or run folder", "sample");
     expect(2, NULL, "expected IN and OUT", "convert x");
     expect(2, NULL, "expected at least one file", "inspect");
     expect(2, NULL, "--resume needs --out DIR", "train --resume");
