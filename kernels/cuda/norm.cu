@@ -174,7 +174,8 @@ GY_DEVICE norm_column column_of(const norm_args *a) {
     t.line = (int)threadIdx.x / t.lanes;
     t.channel = (int64_t)blockIdx.y * t.lanes + t.lane;
     t.used = t.line < t.lines && t.channel < a->c;
-    int64_t unit = blockIdx.x / a->runs, run = blockIdx.x % a->runs, start = run * a->run;
+    int64_t runs = a->runs ? a->runs : 1; /* no rows at all: norm_parameters still writes its sums */
+    int64_t unit = blockIdx.x / runs, run = blockIdx.x % runs, start = run * a->run;
     t.row = unit * a->unit + start + t.line;
     t.end = t.used ? unit * a->unit + (start + a->run < a->unit ? start + a->run : a->unit) : 0;
     return t;

@@ -156,6 +156,12 @@ static void entry(void) {
     gy_fiber_switch(&t->fiber, &w->scheduler);
 }
 
+/* A stack for the next thread; nobody returns from the functions that were left on it. */
+static void take_stack(worker *w, void *stack) {
+    gy_fiber_forget(stack, STACK);
+    w->stack[w->free_stacks++] = stack;
+}
+
 static void resume(worker *w, gy_emu_thread *t) {
     if (!t->begun) {
         if (!w->free_stacks) {
@@ -169,7 +175,7 @@ static void resume(worker *w, gy_emu_thread *t) {
     }
     gy_emu_self = t;
     gy_fiber_switch(&w->scheduler, &t->fiber);
-    if (t->wait == GY_EMU_DONE) w->stack[w->free_stacks++] = t->fiber.stack;
+    if (t->wait == GY_EMU_DONE) take_stack(w, t->fiber.stack);
 }
 
 static const char *wait_text(gy_emu_wait w) {
@@ -338,8 +344,7 @@ static bool run_block(worker *w, emulator *e, const gy_launch *l, gy_emu_index a
                        w->message);
         pthread_mutex_unlock(&e->lock);
         for (int i = 0; i < l->threads; i++) /* stacks of threads that stopped half-way */
-            if (w->thread[i].begun && w->thread[i].wait != GY_EMU_DONE)
-                w->stack[w->free_stacks++] = w->thread[i].fiber.stack;
+            if (w->thread[i].begun && w->thread[i].wait != GY_EMU_DONE) take_stack(w, w->thread[i].fiber.stack);
     }
     gy_emu_self = NULL;
     at_work = NULL;

@@ -14,8 +14,17 @@
 #endif
 #endif
 #ifdef ASAN
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
+
+void gy_fiber_forget(void *stack, size_t bytes) {
+#ifdef ASAN
+    __asan_unpoison_memory_region(stack, bytes);
+#else
+    (void)stack, (void)bytes;
+#endif
+}
 
 static void before(gy_fiber *from, const gy_fiber *to) {
 #ifdef ASAN

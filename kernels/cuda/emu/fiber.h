@@ -27,5 +27,7 @@ void gy_fiber_switch(gy_fiber *from, gy_fiber *to);
 /* Before and after leaving a fiber by longjmp, for the sanitizers. */
 void gy_fiber_leaving(gy_fiber *to);
 void gy_fiber_left(void);
+/* A stack that functions were left on without returning is plain memory again, for the sanitizers. */
+void gy_fiber_forget(void *stack, size_t bytes);
 
 #endif
