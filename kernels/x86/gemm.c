@@ -43,6 +43,8 @@ enum {
     COLUMN_PANELS = 4,     /* or of B, that a tile packs at once */
     SHARED = 1024,         /* lines of the operand that is packed for all */
     ENOUGH = 16,           /* tiles */
+    EVEN = 4,              /* of which the number is a multiple, for as many threads to share them evenly */
+    PRIVATE = 4,           /* most threads of which each packs the shared operand for itself */
     RUN = 8                /* depths packed at once of lines that are adjacent in memory */
 };
 
@@ -86,7 +88,8 @@ static double activate_scalar(double x, int64_t act) {
 typedef struct {
     bool wide;             /* A is packed for all and B by the tile; else B for all and A by the tile */
     int64_t chunk, group;  /* lines and depth of what is packed for all at once */
-    int64_t block, blocks; /* lines of the other operand a tile, and tiles */
+    int64_t block, blocks; /* lines of the other operand a tile at most, and tiles */
+    int64_t unit, units;   /* of which a tile has whole ones */
     int64_t splits;        /* parts of depth */
     size_t shared_elements, own_elements, part_elements;
 } plan;
@@ -249,7 +252,7 @@ static void NAME(macro)(const GEMM *g, const NAME(part) * q) {
 /* ---- one product on all threads ---- */
 
 /* The even share of n in as few pieces of at most `most` as there can be, in whole units. */
-static int64_t NAME(share)(int64_t n, int64_t most, int64_t unit) {
+static int64_t NAME(even_part)(int64_t n, int64_t most, int64_t unit) {
     return up(gy_tiles(n, gy_tiles(n, most)), unit);
 }
 
@@ -260,9 +263,9 @@ static plan NAME(plan_of)(int64_t m, int64_t n, int64_t k) {
     plan p = {.wide = n >= m, .splits = 1};
     int64_t shared = p.wide ? m : n, own = p.wide ? n : m, shared_unit = p.wide ? 1 : 2 * LANES;
     int64_t unit = p.wide ? 2 * LANES : GY_MR, most = p.wide ? COLUMN_PANELS : ROW_PANELS;
-    p.chunk = NAME(share)(shared, SHARED, shared_unit);
+    p.chunk = NAME(even_part)(shared, SHARED, shared_unit);
     int64_t group = packed / p.chunk / TYPE(KC) * TYPE(KC);
-    p.group = least(k, NAME(share)(k, group < TYPE(KC) ? TYPE(KC) : group, TYPE(KC)));
+    p.group = least(k, NAME(even_part)(k, group < TYPE(KC) ? TYPE(KC) : group, TYPE(KC)));
     p.block = least(up(own, unit), most * unit);
     int64_t steps = gy_tiles(p.group, TYPE(KC)), least_block = least(p.block, 2 * unit);
     for (;;) {
@@ -281,56 +284,81 @@ static plan NAME(plan_of)(int64_t m, int64_t n, int64_t k) {
         else
             break;
     }
+    p.units = gy_tiles(own, unit);
+    p.unit = unit;
+    p.blocks = gy_tiles(own, p.block);
+    if (p.blocks > EVEN && p.units >= up(p.blocks, EVEN)) p.blocks = up(p.blocks, EVEN);
+    p.block = least(gy_tiles(p.units, p.blocks) * unit, up(own, unit));
     p.shared_elements = align64((size_t)(up(p.chunk, p.wide ? 1 : LANES) * p.group) * sizeof(P)) / sizeof(P);
     p.own_elements = align64((size_t)(p.block * least(k, TYPE(KC))) * sizeof(P)) / sizeof(P);
     p.part_elements = p.splits > 1 ? (size_t)(p.splits * m * n) : 0;
     return p;
 }
 
+/* Where things are in the scratch. */
+typedef struct {
+    bool private;                      /* each worker packs the shared operand for itself */
+    size_t shared, own, worker, parts; /* elements of P: the operands, all of a worker, where parts of C begin */
+} NAME(room);
+
+static NAME(room) NAME(room_of)(const plan *p, bool b_packed, int threads) {
+    NAME(room)
+    r = {.private = threads <= PRIVATE,
+         .shared = !p->wide && b_packed ? 0 : p->shared_elements,
+         .own = p->wide && b_packed ? 0 : p->own_elements};
+    r.worker = r.own + (r.private ? r.shared + 64 / sizeof(P) : 0);
+    r.parts = (r.private ? 0 : r.shared) + (size_t)threads * r.worker;
+    return r;
+}
+
 size_t NAME(gy_gemm_scratch)(int64_t m, int64_t n, int64_t k, bool b_rows, bool b_packed, int threads) {
     (void)b_rows;
     if (m == 0 || n == 0 || k == 0) return 0;
     plan p = NAME(plan_of)(m, n, k);
-    size_t shared = !p.wide && b_packed ? 0 : p.shared_elements, own = p.wide && b_packed ? 0 : p.own_elements;
-    return (shared + (size_t)threads * own) * sizeof(P) + p.part_elements * sizeof(T);
+    return NAME(room_of)(&p, b_packed, threads).parts * sizeof(P) + p.part_elements * sizeof(T);
 }
 
 typedef struct {
     const GEMM *g;
     plan p;
-    int64_t l0, lines, p0, depth; /* the chunk of shared lines, the group of depth */
-    bool last_group, direct_a, direct;
-    P *shared, *own;
+    NAME(room) room;
+    int64_t l0, lines, p0, depth;             /* the chunk of shared lines, the group of depth */
+    bool last_group, direct_a, direct, ready; /* ready: nothing is shared */
+    P *scratch;
     T *part;
 } NAME(job);
 
-static int64_t NAME(share_tiles)(const NAME(job) * q) {
-    int64_t unit = q->p.wide ? ROW_PANELS * GY_MR : COLUMN_PANELS * 2 * LANES;
-    return gy_tiles(q->lines, unit) * gy_tiles(q->depth, TYPE(KC));
+/* Packs some panels of the shared operand at one step of depth. */
+static void NAME(share)(const NAME(job) * q, int64_t panels, int64_t step, P *dst) {
+    int64_t p = step * TYPE(KC), depth = least(q->depth - p, TYPE(KC));
+    if (q->p.wide) {
+        int64_t from = panels * ROW_PANELS, to = least(from + ROW_PANELS, gy_tiles(q->lines, GY_MR));
+        int64_t r = from ? NAME(panel_end)(q->lines, from - 1) : 0;
+        NAME(pack_a)(q->g, q->l0, q->lines, from, to, q->p0 + p, depth, dst + p * q->lines + r * depth);
+    } else {
+        int64_t j = panels * COLUMN_PANELS * 2 * LANES, end = least(j + COLUMN_PANELS * 2 * LANES, q->lines);
+        NAME(pack_b)(q->g, q->l0 + j, q->l0 + end, q->p0 + p, depth, dst + p * up(q->lines, LANES) + j * depth);
+    }
 }
-/* Packs some panels of the shared operand. */
+static int64_t NAME(shares)(const NAME(job) * q) {
+    return gy_tiles(q->lines, q->p.wide ? ROW_PANELS * GY_MR : COLUMN_PANELS * 2 * LANES);
+}
 static void NAME(share_tile)(void *arg, int64_t t, int worker) {
     (void)worker;
     const NAME(job) *q = arg;
-    int64_t steps = gy_tiles(q->depth, TYPE(KC)), p = t % steps * TYPE(KC), depth = least(q->depth - p, TYPE(KC));
-    if (q->p.wide) {
-        int64_t from = t / steps * ROW_PANELS, to = least(from + ROW_PANELS, gy_tiles(q->lines, GY_MR));
-        int64_t r = from ? NAME(panel_end)(q->lines, from - 1) : 0;
-        NAME(pack_a)(q->g, q->l0, q->lines, from, to, q->p0 + p, depth, q->shared + p * q->lines + r * depth);
-    } else {
-        int64_t j = t / steps * COLUMN_PANELS * 2 * LANES, end = least(j + COLUMN_PANELS * 2 * LANES, q->lines);
-        NAME(pack_b)(q->g, q->l0 + j, q->l0 + end, q->p0 + p, depth, q->shared + p * up(q->lines, LANES) + j * depth);
-    }
+    int64_t steps = gy_tiles(q->depth, TYPE(KC));
+    NAME(share)(q, t / steps, t % steps, q->scratch);
 }
 
 static void NAME(product_tile)(void *arg, int64_t t, int worker) {
     const NAME(job) *q = arg;
     const GEMM *g = q->g;
-    int64_t split = t % q->p.splits, block = t / q->p.splits, own = q->p.wide ? g->n : g->m, lo, hi;
+    int64_t split = t / q->p.blocks, block = t % q->p.blocks, own = q->p.wide ? g->n : g->m, lo, hi;
     int64_t steps = gy_tiles(q->depth, TYPE(KC)), s0 = steps * split / q->p.splits,
             s1 = steps * (split + 1) / q->p.splits;
     if (q->p.wide) {
-        gy_tile_range(own, q->p.block, block, &lo, &hi);
+        lo = q->p.units * block / q->p.blocks * q->p.unit;
+        hi = least(q->p.units * (block + 1) / q->p.blocks * q->p.unit, own);
     } else {
         lo = own * block / q->p.blocks;
         hi = own * (block + 1) / q->p.blocks;
@@ -344,7 +372,15 @@ static void NAME(product_tile)(void *arg, int64_t t, int worker) {
          .direct = q->direct,
          .c = g->c,
          .ldc = g->ldc};
-    P *mine = q->own + (size_t)worker * q->p.own_elements;
+    P *shared = q->scratch, *mine = q->scratch + q->room.shared + (size_t)worker * q->room.worker;
+    bool fresh = false; /* this worker has yet to pack what is shared at these steps */
+    if (q->room.private) {
+        shared = q->scratch + (size_t)worker * q->room.worker;
+        mine = shared + q->room.shared;
+        bool *done = (bool *)(void *)(mine + q->room.own);
+        fresh = !q->ready && !done[split];
+        done[split] = true;
+    }
     if (q->part) {
         c.c = q->part + split * g->m * g->n;
         c.ldc = g->n;
@@ -355,14 +391,15 @@ static void NAME(product_tile)(void *arg, int64_t t, int worker) {
         c.p0 = q->p0 + p;
         c.first = s == s0 && q->p0 == 0;
         c.last = !q->part && q->last_group && s == s1 - 1;
+        for (int64_t i = 0; fresh && i < NAME(shares)(q); i++) NAME(share)(q, i, s, shared);
         if (q->p.wide) {
-            c.a = q->shared + p * q->lines;
+            c.a = shared + p * q->lines;
             c.b = mine;
             int64_t whole = q->direct ? lo + (hi - lo) / (2 * LANES) * 2 * LANES : lo;
             if (!g->b_packed) NAME(pack_b)(g, whole, hi, c.p0, c.depth, mine);
         } else {
             c.a = mine;
-            c.b = q->shared + p * up(q->lines, LANES);
+            c.b = shared + p * up(q->lines, LANES);
             if (!q->direct_a) NAME(pack_a)(g, lo, hi - lo, 0, gy_tiles(hi - lo, GY_MR), c.p0, c.depth, mine);
         }
         if (g->b_packed) c.b = g->b_packed + c.p0 * up(g->n, LANES) + c.j0 * c.depth;
@@ -392,18 +429,23 @@ void NAME(gy_gemm)(const GEMM *g, void *scratch, gy_pool *pool) {
         return;
     }
     plan p = NAME(plan_of)(g->m, g->n, g->k);
-    NAME(job) q = {.g = g, .p = p, .direct_a = NAME(direct_a)(g), .direct = NAME(direct)(g), .shared = scratch};
-    bool ready = p.wide ? q.direct_a : g->b_packed != NULL; /* nothing to share */
-    q.own = q.shared + (!p.wide && g->b_packed ? 0 : p.shared_elements);
-    if (p.splits > 1)
-        q.part = (T *)(void *)(q.own + (g->b_packed && p.wide ? 0 : (size_t)gy_pool_threads(pool) * p.own_elements));
+    int threads = gy_pool_threads(pool);
+    NAME(job)
+    q = {.g = g, .p = p, .direct_a = NAME(direct_a)(g), .direct = NAME(direct)(g), .scratch = scratch};
+    q.room = NAME(room_of)(&p, g->b_packed, threads);
+    q.ready = p.wide ? q.direct_a : g->b_packed != NULL;
+    if (p.splits > 1) q.part = (T *)(void *)(q.scratch + q.room.parts);
     int64_t shared = p.wide ? g->m : g->n;
     for (q.l0 = 0; q.l0 < shared; q.l0 += p.chunk) {
         q.lines = least(shared - q.l0, p.chunk);
         for (q.p0 = 0; q.p0 < g->k; q.p0 += p.group) {
             q.depth = least(g->k - q.p0, p.group);
             q.last_group = q.p0 + q.depth == g->k;
-            if (!ready) gy_par(pool, NAME(share_tiles)(&q), NAME(share_tile), &q);
+            if (q.room.private)
+                for (int w = 0; w < threads; w++)
+                    memset(q.scratch + (size_t)w * q.room.worker + q.room.shared + q.room.own, 0, 64);
+            else if (!q.ready)
+                gy_par(pool, NAME(shares)(&q) * gy_tiles(q.depth, TYPE(KC)), NAME(share_tile), &q);
             gy_par(pool, p.blocks * p.splits, NAME(product_tile), &q);
         }
     }
@@ -415,8 +457,8 @@ size_t NAME(gy_gemm_packed)(int64_t n, int64_t k) {
 }
 
 void NAME(gy_gemm_prepack)(const GEMM *g, P *dst, gy_pool *pool) {
-    NAME(job) q = {.g = g, .lines = g->n, .depth = g->k, .shared = dst};
-    gy_par(pool, NAME(share_tiles)(&q), NAME(share_tile), &q);
+    NAME(job) q = {.g = g, .lines = g->n, .depth = g->k, .scratch = dst};
+    gy_par(pool, NAME(shares)(&q) * gy_tiles(q.depth, TYPE(KC)), NAME(share_tile), &q);
 }
 
 /* ---- one product on one thread ---- */
