@@ -74,7 +74,9 @@ enum {
      * machine; one that has none computes in f32. A function may serve both kinds of rows and look at precision. */
     GY_K_BF16_COMPUTE = 2,
     /* For some shapes (supports says which), faster and less exact than the other rows, which it is preferred to where
-     * the plan allows it: in precision bf16 too, where it is faster than rounded products and far more exact. */
+     * the plan allows it. In precision bf16 a row with GY_K_BF16_COMPUTE too rounds the factors after their transforms
+     * and keeps its errors near those of the rounding itself (conv_winograd.h); where there is none, the one in f32 is
+     * faster than rounded products and far more exact. */
     GY_K_WINOGRAD = 4
 };
 

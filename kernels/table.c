@@ -67,9 +67,9 @@ gy_dtype gy_kernel_dtype(const gy_kargs *k) {
     return k->n_in ? k->in[0].dtype : k->out[0].dtype;
 }
 
-/* Winograd's rows first, then those that round as the precision asks, then higher tiers. */
+/* Winograd's rows first, of each kind those that round as the precision asks, then higher tiers. */
 static int rank(const gy_kernel *r) {
-    int kind = r->flags & GY_K_WINOGRAD ? 2 : r->flags & GY_K_BF16_COMPUTE ? 1 : 0;
+    int kind = (r->flags & GY_K_WINOGRAD ? 2 : 0) + (r->flags & GY_K_BF16_COMPUTE ? 1 : 0);
     return kind * GY_ISA_COUNT + (int)r->isa;
 }
 

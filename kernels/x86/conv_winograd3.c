@@ -1,29 +1,40 @@
-/* 3 x 3 x 3 convolution of stride 1 by Winograd's minimal filtering F(2 x 2 x 2, 3 x 3 x 3) (Lavin & Gray 2016,
- * arXiv:1509.09308, in three axes): a tile of 8 outputs of one channel pair takes 64 multiplications instead of 216.
- *
- *     Y = A^T [ sum_ci (G g) . (B^T d) ],    each matrix along all three axes; d: 4^3 inputs, g: 3^3 weights
- *
- *     B^T rows: [1 0 -1 0], [0 1 1 0], [0 -1 1 0], [0 1 0 -1]      A^T rows: [1 1 1 0], [0 1 -1 -1]
- *     G rows:   [1 0 0], 1/2 [1 1 1], 1/2 [1 -1 1], [0 0 1]
+/* 3 x 3 x 3 convolution of stride 1 by Winograd's F(4 x 4, 3 x 3) along the last two axes (conv_winograd.h), in bf16
+ * F(4 x 2, 3 x 3), and plain sums along the first: a tile of 16 outputs of one channel pair takes 3 x 36
+ * multiplications instead of 432. With F(2 x 2 x 2, 3 x 3 x 3) it would be a few less, but 8 elements an output have to
+ * be transformed and moved instead of 36 / 16, and with 16 to 64 channels that costs more: it reached 1.66, 2.09
+ * and 2.48 where this one reaches the figures below.
  *
  * Networks of volumes have few channels and many positions, the opposite of what conv_winograd.c is made for. So all
- * weights are transformed first, U [panel of two vectors of output channels][64][channel][panel]; then a tile of
- * threads takes a run of tiles (28, or 14 where there are many channels) through all steps: V [64][tile][channel], for
- * each panel 64 products M [64][tile][panel], and the outputs from M. For 32 channels V and M take 230 KiB each and U
- * 256, which the second-level cache holds.
+ * weights are transformed first, U [panel of two vectors of output channels][36][tap][channel][panel]. Then a tile of
+ * threads takes a run, some tiles of up to 8 neighbouring planes: V [36][plane][tile][channel] of these planes and the
+ * one before and behind, for each panel and up to 28 tiles 36 products M [36][tile][panel], each over three taps, whose
+ * rows of V are a plane apart, and the outputs from M. V takes at most 384 KiB; U of 32 channels 442, M 126.
  *
- * Errors: against double, with factors of size at most 1, below BOUND x 2^-24 sqrt(27 Cin)
- * (tests/kernels/test_x86_conv.c). A plan leaves this kernel out with GY_PASS_WINOGRAD or GYRUS_WINOGRAD=0.
- */
-#include "conv_winograd3.h"
+ * Errors: against double, with factors of size at most 1, below 96 x 2^-24 sqrt(27 Cin)
+ * (tests/kernels/test_x86_conv.c). In bf16 3.0 to 3.4 times the errors of the direct convolution in bf16 there, as
+ * derived in conv_winograd.h. A plan leaves this kernel out with GY_PASS_WINOGRAD or GYRUS_WINOGRAD=0.
+ *
+ * Measured, one thread of Zen 4, AVX-512, FLOPs of the direct convolution against the f32 peak of 118 GFLOP/s (gyrus
+ * bench conv --threads 1), f32 and bf16: 16 to 16 channels at 96^3 2.4, 2.5; 32 to 32 at 64^3 3.0, 4.4; 64 to 64 at
+ * 32^3 3.2, 4.8; data gradients the same. */
+#define GY_CONV_TAPS 3
+#include "conv_product.h"
 
-enum { CHUNK = 32 };
+enum {
+    CHUNK = 32,        /* input channels whose weights are transformed at once */
+    ROWS = 28,         /* tiles that go through the products together */
+    BUDGET = 96 << 10, /* floats of V */
+    DEPTH = 8,         /* outputs along the first axis of a run, at most */
+    SPREAD = 16        /* runs that threads should find, at least */
+};
 
 typedef struct {
     gy_conv_direct q;
-    cubes c;
-    int64_t block; /* tiles of a run */
-    int64_t chunk, chunks, panels;
+    int64_t tiles_x, tiles;         /* of a plane */
+    int64_t run, runs;              /* tiles of a plane that go together ... */
+    int64_t depth, depths;          /* ... and outputs along the first axis */
+    int64_t chunk, chunks, panels;  /* of the weights */
+    int64_t per_item, panel_groups; /* panels that a run does */
     int32_t *row[2];
     float *u;
     char *room; /* a worker's: packed weights, or V and M */
@@ -33,32 +44,44 @@ typedef struct {
 bool GY_ISAFN(gy_conv_winograd3_fits)(const gy_conv_direct *q) {
     const gy_conv_dims *d = &q->d;
     for (int i = 0; i < 3; i++)
-        if (d->kernel[i] != 3 || q->stride[i] != 1 || q->dilation[i] != 1 || q->step[i] != 1 || q->first[i] != 0 ||
-            d->out[i] < 4)
+        if (d->kernel[i] != 3 || q->stride[i] != 1 || q->dilation[i] != 1 || q->step[i] != 1 || q->first[i] != 0)
             return false;
-    return d->groups == 1 && d->cin >= 16 && d->cin <= 128 && d->cout >= 16 && d->batch > 0;
+    int64_t filled = d->out[1] * d->out[2], padded = gy_tiles(d->out[1], OUT_Y) * gy_tiles(d->out[2], 4) * 16;
+    return d->groups == 1 && 2 * filled > padded && d->cin >= 16 && d->cin <= 128 && d->cout >= 16 && d->batch > 0;
 }
 
-/* Floats between two of the 64 planes of V and of M. */
+/* Floats of a panel of U, and between two planes of V and of M. */
+static int64_t u_panel(const winograd *j) {
+    return ELEMENTS * 3 * units(j->q.d.cin) * 2 * VL;
+}
 static int64_t v_plane(const winograd *j) {
-    return j->block * j->q.d.cin + PAD;
+    return (j->depth + 2) * j->run * units(j->q.d.cin) + PAD;
 }
-static int64_t m_plane(const winograd *j) {
-    return j->block * 2 * VL + PAD;
-}
+enum { M_PLANE = ROWS * 2 * VL + PAD };
 
 static winograd winograd_of(const gy_conv_direct *q) {
-    winograd j = {.q = *q, .c = cubes_of(&q->d, q->before, q->in)};
+    winograd j = {.q = *q};
     const gy_conv_dims *d = &q->d;
-    j.block = gy_tiles(j.c.count, gy_tiles(j.c.count, d->cin > 32 ? GY_MR : 2 * GY_MR));
+    j.tiles_x = gy_tiles(d->out[2], OUT_X);
+    j.tiles = gy_tiles(d->out[1], OUT_Y) * j.tiles_x;
+    j.depth = gy_tiles(d->out[0], gy_tiles(d->out[0], DEPTH));
+    j.depths = gy_tiles(d->out[0], j.depth);
+    j.run = most(1, least(j.tiles, BUDGET / (ELEMENTS * units(d->cin) * (j.depth + 2))));
+    j.runs = gy_tiles(j.tiles, j.run);
+    j.run = gy_tiles(j.tiles, j.runs);
+    j.runs = gy_tiles(j.tiles, j.run);
     j.chunk = least(CHUNK, d->cin);
     j.chunks = gy_tiles(d->cin, j.chunk);
     j.panels = gy_tiles(d->cout, 2 * VL);
-    j.u_bytes = line_bytes(j.panels * ELEMENTS * d->cin * 2 * VL);
+    j.panel_groups = least(j.panels, gy_tiles(SPREAD, d->batch * j.depths * j.runs));
+    j.per_item = gy_tiles(j.panels, j.panel_groups);
+    j.panel_groups = gy_tiles(j.panels, j.per_item);
+    j.u_bytes = line_bytes(j.panels * u_panel(&j));
     j.row_bytes = line_bytes(2 * GY_ISAFN(gy_conv_weights_run)(&q->w, j.chunk));
     j.v_bytes = line_bytes(ELEMENTS * v_plane(&j));
-    size_t packed = line_bytes(27 * j.chunk * 2 * VL), both = j.v_bytes + line_bytes(ELEMENTS * m_plane(&j));
-    j.room_bytes = packed > both ? packed : both;
+    j.room_bytes = j.v_bytes + line_bytes(ELEMENTS * M_PLANE);
+    size_t packed = line_bytes(27 * j.chunk * 2 * VL);
+    if (j.room_bytes < packed) j.room_bytes = packed;
     return j;
 }
 
@@ -67,90 +90,61 @@ size_t GY_ISAFN(gy_conv_winograd3_scratch)(const gy_conv_direct *q, int threads)
     return j.row_bytes + j.u_bytes + (size_t)threads * j.room_bytes;
 }
 
-/* ---- weights ---- */
-
-/* out = G g, elements `step` apart. */
-GY_INLINE void weight_line(vf g0, vf g1, vf g2, vf *out, const int step) {
-    vf even = v_mul(v_set(0.5f), v_add(g0, g2)), odd = v_mul(v_set(0.5f), g1);
-    out[0] = g0;
-    out[step] = v_add(even, odd);
-    out[2 * step] = v_sub(even, odd);
-    out[3 * step] = g2;
-}
-/* One panel and one chunk of channels. */
+/* One panel and one chunk of channels of U. */
 static void weights_tile(void *arg, int64_t t, int worker) {
     const winograd *j = arg;
     const gy_conv_dims *d = &j->q.d;
     float *packed = (float *)(void *)(j->room + (size_t)worker * j->room_bytes);
     int64_t panel = t / j->chunks, c0 = t % j->chunks * j->chunk, cc = least(d->cin - c0, j->chunk);
-    int64_t j0 = panel * 2 * VL, n = least(d->cout - j0, 2 * VL), width = gy_tiles(n, VL) * VL, plane = d->cin * width;
-    float *u = j->u + panel * ELEMENTS * d->cin * 2 * VL + c0 * width;
+    int64_t j0 = panel * 2 * VL, n = least(d->cout - j0, 2 * VL), width = gy_tiles(n, VL) * VL;
+    int64_t tap = units(d->cin) * width;
+    float *u = j->u + panel * u_panel(j) + units(c0) * width;
     GY_ISAFN(gy_conv_weights_pack)(&j->q.w, j->row[cc != j->chunk], 0, j0, n, c0, cc, packed);
-    for (int64_t e = 0; e < cc * width; e += VL) {
-        vf x[36], y[48], z[4];
-        for (int i = 0; i < 9; i++) {
-            const float *w = packed + 3 * i * cc * width + e;
-            weight_line(v_load(w), v_load(w + cc * width), v_load(w + 2 * cc * width), x + 4 * i, 1);
+    for (int64_t k = 0; k < 3; k++) transform_weights(packed + 9 * k * cc * width, cc, width, u + k * tap, 3 * tap);
+}
+
+/* A run: tiles `lo` .. `lo + count` of planes `z` .. `z + depth` of a sample. */
+typedef struct {
+    int64_t sample, z, depth, lo, count;
+} run;
+
+/* V [element][plane][tile][channel], planes from the first one that an output reads. */
+static void inputs(const winograd *j, const run *r, float *v) {
+    const gy_conv_dims *d = &j->q.d;
+    int64_t cu = units(d->cin), plane = v_plane(j);
+    for (int64_t k = 0; k < r->depth + 2; k++) {
+        int64_t z = r->z + k - j->q.before[0];
+        float *to = v + k * r->count * cu;
+        if (z < 0 || z >= d->in[0]) {
+            for (int64_t e = 0; e < ELEMENTS; e++) memset(to + e * plane, 0, (size_t)(r->count * cu) * sizeof(float));
+            continue;
         }
-        for (int a = 0; a < 3; a++)
-            for (int i = 0; i < 4; i++)
-                weight_line(x[12 * a + i], x[12 * a + 4 + i], x[12 * a + 8 + i], y + 16 * a + i, 4);
-        for (int i = 0; i < 16; i++) {
-            weight_line(y[i], y[16 + i], y[32 + i], z, 1);
-            for (int a = 0; a < 4; a++) v_store(u + (16 * a + i) * plane + e, z[a]);
+        const float *map = j->q.in + (r->sample * d->in[0] + z) * d->in[1] * d->in[2] * d->cin;
+        for (int64_t t = r->lo; t < r->lo + r->count; t++, to += cu) {
+            window w = window_of(map, d->in[1], d->in[2], d->cin, t / j->tiles_x * OUT_Y - j->q.before[1],
+                                 t % j->tiles_x * OUT_X - j->q.before[2]);
+            for (int64_t c = 0; c < d->cin; c += VL)
+                transform_input(&w, GY_CONV_PAIR == 2, c, least(d->cin - c, VL), to + c / GY_CONV_PAIR, plane);
         }
     }
 }
 
-/* ---- outputs ---- */
-
-/* out = A^T m, both with elements `step` apart. */
-GY_INLINE void output_line(const vf *m, vf *out, const int step) {
-    vf sum = v_add(m[step], m[2 * step]), difference = v_sub(m[step], m[2 * step]);
-    out[0] = v_add(m[0], sum);
-    out[step] = v_sub(difference, m[3 * step]);
-}
-/* The outputs of a tile, columns j0 .. j0+n. */
-static void output_tile(const winograd *j, int64_t t, const float *m, int64_t j0, int64_t n) {
+/* Rows lo .. hi of the run (plane, tile): columns j0 .. j0+n from M, and the epilogue. */
+static void outputs(const winograd *j, const run *r, int64_t lo, int64_t hi, const float *m, int64_t j0, int64_t n) {
     const gy_conv_dims *d = &j->q.d;
-    int64_t sample, at[3], plane = m_plane(j), live[3];
-    tile_at(&j->c, t, &sample, at);
-    for (int i = 0; i < 3; i++) live[i] = least(d->out[i] - at[i], 2);
-    float *out = j->q.out + (sample * d->n_out + (at[0] * d->out[1] + at[1]) * d->out[2] + at[2]) * d->cout + j0;
-    for (int64_t r = 0; r < n; r += VL) {
-        for (int64_t a = 0; a < live[0]; a++) {
-            vf deep[16], half[8], y[4];
-            const float *from = m + 16 * a * plane + r; /* slabs 0 + 1 + 2, or 1 - 2 - 3 */
-#pragma GCC unroll 16
-            for (int i = 0; i < 16; i++, from += plane) {
-                __asm__("" : "+r"(from)); /* else each plane gets a pointer, more than there are registers */
-                vf x0 = v_load(from), x1 = v_load(from + 16 * plane), x2 = v_load(from + 32 * plane);
-                deep[i] = a == 0 ? v_add(v_add(x1, x2), x0) : v_sub(v_sub(x0, x1), x2);
-            }
-            for (int i = 0; i < 4; i++) output_line(deep + i, half + i, 4);
-            for (int b = 0; b < 2; b++) output_line(half + 4 * b, y + 2 * b, 1);
-            for (int64_t b = 0; b < live[1]; b++)
-                for (int64_t c = 0; c < live[2]; c++) {
-                    float *to = out + ((a * d->out[1] + b) * d->out[2] + c) * d->cout + r;
-                    if (n - r >= VL)
-                        v_store(to, y[2 * b + c]);
-                    else
-                        v_storen(to, y[2 * b + c], n - r);
-                }
-        }
+    int64_t width = gy_tiles(n, VL) * VL;
+    for (int64_t i = lo, end; i < hi; i = end) { /* tiles beside each other */
+        int64_t t = r->lo + i % r->count, y = t / j->tiles_x * OUT_Y, x = t % j->tiles_x * OUT_X;
+        end = least(hi, i + least(j->tiles_x - t % j->tiles_x, r->count - i % r->count));
+        int64_t rows = least(d->out[1] - y, OUT_Y), cols = least(d->out[2] - x, (end - i) * OUT_X);
+        int64_t at = ((r->sample * d->out[0] + r->z + i / r->count) * d->out[1] + y) * d->out[2] + x;
+        float *c = j->q.out + at * d->cout + j0;
+        for (int64_t k = i; k < end; k++, c += OUT_X * d->cout)
+            store_outputs(m + (k - lo) * width, M_PLANE, n, c, d->out[2] * d->cout, d->cout, rows,
+                          least(cols - (k - i) * OUT_X, OUT_X));
+        if (j->q.finish)
+            for (int64_t k = 0; k < rows; k++, at += d->out[2]) GY_CONV_FINISH(j->q.finish, at, at + cols, j0, j0 + n);
     }
-}
-/* The epilogue of tiles t .. end, which lie on one line along the last axis. */
-static void finish_line(const winograd *j, int64_t t, int64_t end, int64_t j0, int64_t n) {
-    const gy_conv_dims *d = &j->q.d;
-    int64_t sample, at[3];
-    tile_at(&j->c, t, &sample, at);
-    int64_t cols = least(d->out[2] - at[2], 2 * (end - t));
-    for (int64_t a = at[0]; a < least(d->out[0], at[0] + 2); a++)
-        for (int64_t b = at[1]; b < least(d->out[1], at[1] + 2); b++) {
-            int64_t first = sample * d->n_out + (a * d->out[1] + b) * d->out[2] + at[2];
-            GY_ISAFN(gy_gemm_finish_f32)(j->q.finish, first, first + cols, j0, j0 + n);
-        }
 }
 
 static void run_tile(void *arg, int64_t t, int worker) {
@@ -158,23 +152,28 @@ static void run_tile(void *arg, int64_t t, int worker) {
     const gy_conv_dims *d = &j->q.d;
     char *room = j->room + (size_t)worker * j->room_bytes;
     float *v = (float *)(void *)room, *m = (float *)(void *)(room + j->v_bytes);
-    int64_t lo, hi;
-    gy_tile_range(j->c.count, j->block, t, &lo, &hi);
-    int64_t count = hi - lo, heights = gy_tiles(count, GY_MR);
-    for (int64_t i = lo; i < hi; i++) input_tile(&j->c, i, v + (i - lo) * d->cin, v_plane(j));
-    for (int64_t panel = 0; panel < j->panels; panel++) {
+    int64_t group = t % j->panel_groups, lo, hi;
+    run r = {.sample = t / j->panel_groups / j->runs / j->depths};
+    gy_tile_range(j->tiles, j->run, t / j->panel_groups % j->runs, &r.lo, &hi);
+    r.count = hi - r.lo;
+    gy_tile_range(d->out[0], j->depth, t / j->panel_groups / j->runs % j->depths, &r.z, &hi);
+    r.depth = hi - r.z;
+    inputs(j, &r, v);
+    int64_t cu = units(d->cin), rows = r.depth * r.count, groups = gy_tiles(rows, ROWS);
+    for (int64_t panel = group * j->per_item; panel < least(j->panels, (group + 1) * j->per_item); panel++) {
         int64_t j0 = panel * 2 * VL, n = least(d->cout - j0, 2 * VL), nv = gy_tiles(n, VL), width = nv * VL;
-        const float *u = j->u + panel * ELEMENTS * d->cin * 2 * VL;
-        for (int64_t e = 0; e < ELEMENTS; e++)
-            for (int64_t i = 0, r = 0, end; i < heights; i++, r = end) {
-                end = count * (i + 1) / heights;
-                product_table[end - r - 1][nv - 1](v + e * v_plane(j) + r * d->cin, d->cin, d->cin,
-                                                   u + e * d->cin * width, m + e * m_plane(j) + r * width, true);
-            }
-        for (int64_t i = lo; i < hi; i++) output_tile(j, i, m + (i - lo) * width, j0, n);
-        for (int64_t i = lo, end; j->q.finish && i < hi; i = end) {
-            end = least(hi, (i / j->c.tiles[2] + 1) * j->c.tiles[2]);
-            finish_line(j, i, end, j0, n);
+        for (int64_t g = 0; g < groups; g++) {
+            lo = rows * g / groups;
+            hi = rows * (g + 1) / groups;
+            int64_t heights = gy_tiles(hi - lo, GY_MR);
+            for (int64_t e = 0; e < ELEMENTS; e++)
+                for (int64_t i = 0, from = lo, to; i < heights; i++, from = to) {
+                    to = lo + (hi - lo) * (i + 1) / heights;
+                    product_table[to - from - 1][nv - 1](v + e * v_plane(j) + from * cu, cu, cu, r.count * cu,
+                                                         j->u + panel * u_panel(j) + e * 3 * cu * width,
+                                                         m + e * M_PLANE + (from - lo) * width, true);
+                }
+            outputs(j, &r, lo, hi, m, j0, n);
         }
     }
 }
@@ -188,5 +187,5 @@ void GY_ISAFN(gy_conv_winograd3)(const gy_conv_direct *q, void *scratch, gy_pool
     j.u = (float *)(void *)((char *)scratch + j.row_bytes);
     j.room = (char *)j.u + j.u_bytes;
     gy_par(pool, j.panels * j.chunks, weights_tile, &j);
-    gy_par(pool, gy_tiles(j.c.count, j.block), run_tile, &j);
+    gy_par(pool, q->d.batch * j.depths * j.runs * j.panel_groups, run_tile, &j);
 }

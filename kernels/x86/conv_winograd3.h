@@ -3,7 +3,7 @@
 #ifndef GY_X86_CONV_WINOGRAD3_H
 #define GY_X86_CONV_WINOGRAD3_H
 
-#include "conv_product.h"
+#include "conv_tile.h"
 
 enum { ELEMENTS = 64, PAD = 16 /* floats: keeps the 64 planes out of one cache set */ };
 
