@@ -6,6 +6,7 @@
  * arena (gradients, activations, scratch), inputs, constants and the plan itself; of a peer, the growth of its resident
  * set. */
 #include "models.h"
+#include "live.h"
 
 #include "../core/op.h"
 #include "../core/ops/update.h"
@@ -399,7 +400,8 @@ static void note_shares(bench_model_run *r, share *list, int n, double all) {
     }
 }
 
-/* Runs once more with a clock around every step, and notes the time by kernel, then by kernel and shape. */
+/* Runs once more with a clock around every step, and notes the time by kernel, then by kernel and shape; then what
+ * fills the arena where it is fullest. */
 static gy_status profile(bench_model_run *r, side *s) {
     double ignored, all = 0;
     gy_plan *p = (gy_plan *)(uintptr_t)plan_of(s);
@@ -420,7 +422,8 @@ static gy_status profile(bench_model_run *r, side *s) {
         note_shares(r, list, n, all);
     }
     gy_free(r->ctx, list);
-    return ran ? GY_OK : gy_error_status(r->ctx);
+    if (!ran) return gy_error_status(r->ctx);
+    return r->note ? bench_note_live(r->ctx, p, r->note, r->user) : GY_OK;
 }
 
 /* ---- rows ---- */

@@ -463,6 +463,26 @@ gy_plan_step_info gy_plan_step(const gy_plan *p, int64_t i) {
                                .fused = fused_text(p, s->node)};
 }
 
+int64_t gy_plan_live(const gy_plan *p, int64_t step, gy_plan_live_info *list, int64_t most) {
+    int64_t n = 0;
+    for (int32_t b = 0; b < p->n_buffers; b++) {
+        const gy_buffer *q = &p->buffer[b];
+        if (q->kind != GY_BUF_ARENA || q->rep != b || q->first > step || q->last < step) continue;
+        if (n++ >= most) continue;
+        const gy_step *s = &p->step[q->first];
+        gy_plan_live_info x = {.op = s->node->op->name,
+                               .scope = s->node->scope,
+                               .bytes = q->bytes,
+                               .first = q->first,
+                               .last = q->last,
+                               .scratch = s->scratch == b};
+        for (int o = 0; o < s->n_out; o++)
+            if (s->out[o].buffer == b) x.shape = s->out[o].shape;
+        list[n - 1] = x;
+    }
+    return n;
+}
+
 void gy_plan_profile(gy_plan *p, bool on) {
     p->profile = on;
     for (int32_t i = 0; on && i < p->n_steps; i++) p->step[i].seconds = 0;

@@ -87,6 +87,18 @@ typedef struct gy_plan_info {
 } gy_plan_info;
 gy_plan_info gy_plan_report(const gy_plan *p);
 gy_plan_step_info gy_plan_step(const gy_plan *p, int64_t i);
+
+/* A buffer of the arena and who writes it first. */
+typedef struct gy_plan_live_info {
+    const char *op, *scope;
+    gy_shape shape; /* of what is written; rank 0 for scratch */
+    int64_t bytes;
+    int64_t first, last; /* steps between which it is alive; last = steps: an output */
+    bool scratch;
+} gy_plan_live_info;
+/* The buffers alive during a step: the first `most` go to list, in the order in which they were planned. Returns how
+ * many there are. */
+int64_t gy_plan_live(const gy_plan *p, int64_t step, gy_plan_live_info *list, int64_t most);
 void gy_plan_profile(gy_plan *p, bool on); /* on: clears the times, then each run adds to them */
 /* True when no two buffers that are alive together overlap (tests). */
 bool gy_plan_verify(const gy_plan *p);

@@ -16,8 +16,8 @@
  * of 118 GFLOP/s and 85 GB/s from L3 (gyrus bench attention --threads 1), AVX-512, in GFLOP/s: forward, 12 heads of
  * D = 64, 1024 tokens, causal 94; batch 4 of 197 tokens 90; 4096 tokens, D = 40, 98, on 77 keys 85; 1024 tokens, D =
  * 80, 102; 400 tokens with a mask 93; backward: causal 93, 197 tokens 86, D = 40 88, on 77 keys 77, D = 80 100. One
- * query on 1024 keys, 12 heads of 64: 67 GB/s; 32 heads of 128 on 8 heads of keys: 39 GB/s, where four queries a key
- * make 80 GFLOP/s of it. */
+ * query on 1024 keys, 12 heads of 64: 66 GB/s; 32 heads of 128 on 8 heads of keys: 43 GB/s, where four queries a key
+ * make 88 GFLOP/s of it. */
 #include "attention.h"
 
 /* ---- forward ---- */

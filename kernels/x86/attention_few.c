@@ -1,15 +1,15 @@
 /* Attention forward of a handful of queries (FEW), each of which meets a cache of keys.
  *
  * Nothing is used often enough to be packed, and bytes are the limit: keys and values are read once, in the order in
- * which they lie in memory, where all heads of a time are neighbours. A tile is (sample, PIECE keys) with all heads: it
- * makes the scores of these keys, four keys a turn, then their weights, then sums their values, again four a turn. It
- * leaves its own m, l and o, and a second pass adds the pieces in order.
+ * which they lie in memory, where all heads of a time are neighbours. A tile is (sample, up to PIECE keys) with all
+ * heads: it makes the scores of these keys, four keys a turn, then their weights, then sums their values, again four a
+ * turn. It leaves its own m, l and o, and a second pass adds the pieces in order.
  *
  * On AVX512-BF16, where plans of precision bf16 round q, k, v and the weights, a part of a row is 32 numbers, rounded
  * as they are read. */
 #include "attention.h"
 
-enum { PIECE = 64, ROWS = VL / 4, TURN = 4 };
+enum { PIECE = 128, ROWS = VL / 4, TURN = 4 };
 
 #if defined(GY_TIER_avx512bf16)
 typedef __m512bh part;
@@ -46,12 +46,16 @@ static int64_t few_rows(const attention_job *w) {
 static int64_t all_rows(const attention_job *w) {
     return w->h * w->tq;
 }
+/* Keys of a piece: a short cache is cut finer, so that all threads have one. */
+static int64_t piece_keys(const attention_job *w) {
+    return w->tk < 4 * PIECE ? PIECE / 2 : PIECE;
+}
 /* Of one piece: m, l [rows], o [rows][dv in whole vectors]. */
 static int64_t piece_floats(const attention_job *w) {
     return all_rows(w) * (up(w->dv, VL) + 2);
 }
 static size_t few_shared_floats(const attention_job *w) {
-    return (size_t)(w->b * gy_tiles(w->tk, PIECE) * piece_floats(w));
+    return (size_t)(w->b * gy_tiles(w->tk, piece_keys(w)) * piece_floats(w));
 }
 static size_t few_floats(const attention_job *w) {
     return (size_t)(all_rows(w) * (up(w->d, PART) / PART * VL + PIECE));
@@ -118,27 +122,33 @@ static void few_weights(const attention_job *w, int64_t nk, float *s, float *m, 
     }
     *l = v_sum(sum);
 }
-/* o[r][dv] += weights of four keys times their values. */
-GY_INLINE void add_values(const float *p, int64_t rows, const float *const value[TURN], int64_t dv, int64_t ldo,
+/* o[r][dv] += weights of four keys times their values. The weights stay in registers. */
+GY_INLINE void add_values(const float *p, const int rows, const float *const value[TURN], int64_t dv, int64_t ldo,
                           float *o) {
+    part weight[ROWS][TURN * VL / PART]; /* pairs of keys, or keys */
+    for (int r = 0; r < rows; r++)
+#if defined(GY_TIER_avx512bf16)
+    {
+        __m128i e = (__m128i)_mm_cvtneps_pbh(_mm_loadu_ps(p + r * PIECE));
+        weight[r][0] = (part)_mm512_broadcastd_epi32(e);
+        weight[r][1] = (part)_mm512_broadcastd_epi32(_mm_srli_si128(e, 4));
+    }
+#else
+        for (int n = 0; n < TURN; n++) weight[r][n] = v_set(p[r * PIECE + n]);
+#endif
     for (int64_t c = 0; c < dv; c += VL) {
         vf v[TURN];
         for (int n = 0; n < TURN; n++) v[n] = c + VL <= dv ? v_load(value[n] + c) : v_loadn(value[n] + c, dv - c);
 #if defined(GY_TIER_avx512bf16)
-        part low = pair_of(v[0], v[1]), high = pair_of(v[2], v[3]);
-        for (int64_t r = 0; r < rows; r++) {
-            __m128bh e = _mm_cvtneps_pbh(_mm_loadu_ps(p + r * PIECE)); /* the four weights */
-            part first = (part)_mm512_broadcastd_epi32((__m128i)e);
-            part second = (part)_mm512_broadcastd_epi32(_mm_srli_epi64((__m128i)e, 32));
-            v_store(o + r * ldo + c, times(first, low, times(second, high, v_load(o + r * ldo + c))));
-        }
+        part pair[2] = {pair_of(v[0], v[1]), pair_of(v[2], v[3])};
 #else
-        for (int64_t r = 0; r < rows; r++) {
+        const part *pair = v;
+#endif
+        for (int r = 0; r < rows; r++) {
             vf sum = v_load(o + r * ldo + c);
-            for (int n = 0; n < TURN; n++) sum = v_fma(v_set(p[r * PIECE + n]), v[n], sum);
+            for (int n = 0; n < TURN * VL / PART; n++) sum = times(weight[r][n], pair[n], sum);
             v_store(o + r * ldo + c, sum);
         }
-#endif
     }
 }
 static void few_values(const attention_job *w, int64_t b, int64_t j0, int64_t nk, const float *p, float *o) {
@@ -148,17 +158,17 @@ static void few_values(const attention_job *w, int64_t b, int64_t j0, int64_t nk
         for (int64_t h = 0; h < w->hkv; h++) {
             const float *value[TURN];
             for (int64_t n = 0; n < TURN; n++) value[n] = row(&w->v, b, j0 + least(j + n, nk - 1), h);
-            if (rows == 1)
-                add_values(p + h * PIECE + j, 1, value, w->dv, ldo, o + h * ldo);
-            else
-                add_values(p + h * rows * PIECE + j, rows, value, w->dv, ldo, o + h * rows * ldo);
+            int64_t r = h * rows, end = r + rows;
+            for (; r + ROWS <= end; r += ROWS) add_values(p + r * PIECE + j, ROWS, value, w->dv, ldo, o + r * ldo);
+            for (; r < end; r++) add_values(p + r * PIECE + j, 1, value, w->dv, ldo, o + r * ldo);
         }
 }
 
 static void few_tile(void *arg, int64_t t, int worker) {
     const attention_job *w = arg;
-    int64_t pieces = gy_tiles(w->tk, PIECE), b = t / pieces, rows = all_rows(w), parts = gy_tiles(w->d, PART), j0, end;
-    gy_tile_range(w->tk, PIECE, t % pieces, &j0, &end);
+    int64_t pieces = gy_tiles(w->tk, piece_keys(w)), b = t / pieces, rows = all_rows(w), parts = gy_tiles(w->d, PART),
+            j0, end;
+    gy_tile_range(w->tk, piece_keys(w), t % pieces, &j0, &end);
     float *m = w->pieces + t * piece_floats(w), *l = m + rows, *o = l + rows;
     float *s = (float *)(void *)(w->scratch + (size_t)worker * w->room);
     part *queries = (part *)(void *)(s + rows * PIECE);
@@ -178,7 +188,8 @@ static void few_tile(void *arg, int64_t t, int worker) {
 static void few_sum_tile(void *arg, int64_t t, int worker) {
     (void)worker;
     const attention_job *w = arg;
-    int64_t pieces = gy_tiles(w->tk, PIECE), rows = all_rows(w), b = t / rows, r = t % rows, ldo = up(w->dv, VL);
+    int64_t pieces = gy_tiles(w->tk, piece_keys(w)), rows = all_rows(w), b = t / rows, r = t % rows,
+            ldo = up(w->dv, VL);
     int64_t size = piece_floats(w);
     float *m = w->pieces + b * pieces * size + r, top = -INFINITY, sum = 0;
     float *y = w->y + ((b * w->tq + r % w->tq) * w->h + r / w->tq) * w->dv;
@@ -204,6 +215,6 @@ void GY_ISAFN(gy_attention_few)(attention_job *w, gy_pool *pool) {
     w->pieces = (float *)(void *)w->scratch;
     w->scratch += room_of(few_shared_floats(w));
     w->room = room_of(few_floats(w));
-    gy_par(pool, w->b * gy_tiles(w->tk, PIECE), few_tile, w);
+    gy_par(pool, w->b * gy_tiles(w->tk, piece_keys(w)), few_tile, w);
     gy_par(pool, w->b * all_rows(w), few_sum_tile, w);
 }
