@@ -106,6 +106,14 @@ $(BUILD)/models.inc: $(MODELS) Makefile
 	@cmp -s $@.tmp $@ && rm $@.tmp || mv $@.tmp $@
 $(BUILD)/models/registry.o: $(BUILD)/models.inc
 
+# Which sources a page of the bench speaks of.
+.PHONY: FORCE
+$(BUILD)/commit.h: FORCE
+	@mkdir -p $(@D)
+	@echo "#define GY_COMMIT \"$$(git describe --always --dirty --abbrev=9 2>/dev/null || echo unknown)\"" > $@.tmp
+	@cmp -s $@.tmp $@ && rm $@.tmp || mv $@.tmp $@
+$(BUILD)/bench/suites.o: $(BUILD)/commit.h
+
 $(LIB): $(LIBOBJ) $(X86OBJ)
 	@rm -f $@
 	$(Q)ar rcs $@ $^

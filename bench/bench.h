@@ -7,7 +7,8 @@
  *
  *   probes.c  loops that reach the machine's limits      suites.c  runs the cases
  *   peaks.c   measures them                              peers.c, onednn.c, child.c  the peers
- *   cases.c   the lists of shapes                        rows.c, page.c  JSON, comparison, HTML */
+ *   cases.c   the lists of shapes                        rows.c, page.c  JSON, comparison, HTML
+ *   models.c  whole models                               peers/  the peers that are programs of their own */
 #ifndef GY_BENCH_H
 #define GY_BENCH_H
 
@@ -65,10 +66,11 @@ typedef struct bench_row {
     double difference;                      /* largest |ours - peer's| / largest |peer's| */
 } bench_row;
 
+enum { BENCH_NAMED = 16 };
 /* The rows of a run and what is needed to read them; also the content of a saved file. */
 typedef struct bench_report {
     gy_ctx *ctx;
-    char cpu[128], version[16];
+    char cpu[128], version[16], commit[32], date[16]; /* date: 2026-11-24, of the run's begin, UTC */
     int threads;
     bool cold;
     bench_peaks peaks;
@@ -77,17 +79,23 @@ typedef struct bench_report {
     int n_peers;
     struct {
         char name[32], version[160]; /* version "absent: why" for those that are not there */
-    } peer[8];
+    } peer[BENCH_NAMED];
 } bench_report;
 void bench_report_free(bench_report *r);
+/* In the place of a row of the same work that has the same peer or none, or as a new one. */
 gy_status bench_report_add(bench_report *r, const bench_row *row) GY_MUST_CHECK;
+/* Names a peer and its version; the later of two entries of one name counts, unless it says that the peer is absent. */
+void bench_report_peer(bench_report *r, const char *name, const char *version);
+/* Same kernel, shape, type and threads. */
+bool bench_same_work(const bench_row *a, const bench_row *b);
 /* The rows as a JSON array, the contract of `gyrus bench --json`; text is gy_malloc'd. */
 gy_status bench_rows_json(const bench_report *r, char **text, size_t *n) GY_MUST_CHECK;
-/* The whole report as a JSON object: version, cpu, threads, caches, peaks, peers, rows. */
+/* The whole report as a JSON object: version, commit, date, cpu, threads, caches, peaks, peers, rows; numbers of rows
+ * with six digits, a row a line. */
 gy_status bench_save(const bench_report *r, const char *path) GY_MUST_CHECK;
 /* Reads what bench_save wrote, or an array of rows alone. */
 gy_status bench_load(gy_ctx *ctx, const char *path, bench_report *out) GY_MUST_CHECK;
-/* One HTML page: peaks, rooflines, a table a suite's worth of rows, peers. */
+/* One HTML page: peaks, rooflines, peers with versions and how they compare, a table a suite. */
 gy_status bench_page(const bench_report *r, const char *path, const char *command) GY_MUST_CHECK;
 
 /* The rows of `now` whose kernel, shape, dtype and threads `before` has too, and how much longer they took. A row that
@@ -102,16 +110,22 @@ int64_t bench_compare(const bench_report *before, const bench_report *now, bench
 /* ---- running ---- */
 
 typedef struct bench_options {
-    bool quick;        /* the short list, few repeats */
-    bool cold;         /* caches emptied before each run */
-    bool profile;      /* whole models: note the time by kernel */
-    bool peers;        /* time every peer that is found */
-    const char *peer;  /* only peers with this text in their name; NULL: all */
-    double budget;     /* seconds for each side of a row; 0: 0.15 (0.02 if quick) */
-    const char *match; /* only rows with this text in "kernel shape dtype"; NULL: all */
+    bool quick;               /* the short list, few repeats */
+    bool cold;                /* caches emptied before each run */
+    bool profile;             /* whole models: note the time by kernel */
+    bool peers;               /* time every peer that is found */
+    const char *peer;         /* only peers with this text in their name; NULL: all */
+    double budget;            /* seconds for each side of a row; 0: 0.15 (0.02 if quick) */
+    const char *match;        /* only rows with this text in "kernel shape dtype"; NULL: all */
+    const bench_report *done; /* an interrupted run whose rows are kept and not measured again; NULL: none */
 } bench_options;
 
+/* Whether `done` has the row (with `peer`: against such a peer). Its last work does not count: it may lack peers. */
+bool bench_measured(const bench_options *o, const bench_row *row);
+
 extern const char *const bench_suites[]; /* NULL-terminated */
+/* The suite of a row, by its kernel. */
+const char *bench_suite_of(const bench_row *row);
 
 /* Measures peaks and rows of the suites named (NULL-terminated; an empty list: all), calling `sink` after each row and
  * `note` for what is left out. GY_ERR_USAGE for an unknown suite. The report must be all zero; free it in every case.

@@ -593,6 +593,12 @@ const char *const bench_suites[] = {"matmul",      "conv",   "attention",  "soft
                                     "elementwise", "reduce", "move",       "index",   "random",
                                     "optimizer",   "fft",    "miniatures", "models",  NULL};
 
+const char *bench_suite_of(const bench_row *row) {
+    for (int64_t i = 0; i < bench_n_cases; i++)
+        if (strcmp(bench_cases[i].name, row->kernel) == 0) return bench_cases[i].suite;
+    return strncmp(row->kernel, "step:", 5) == 0 ? "miniatures" : "models";
+}
+
 void bench_fill(const bench_case *c, int64_t i, const char *name, gy_dtype dtype, gy_shape shape, void *data) {
     int64_t n = gy_shape_count(shape), last = 0;
     for (int k = 0; k < BENCH_DIMS; k++)

@@ -1,5 +1,6 @@
-/* Peers that are programs: PyTorch, in a child process that runs bench/peers/torch_rows.py. Lines go back and forth, so
- * that the child's runs alternate with ours:
+/* Peers that are programs, in a child process that runs one of bench/peers: torch_rows.py and model_rows.py by Python,
+ * and NAME_rows.c, which compiled.sh compiles against what a variable names. Lines go back and forth, so that the
+ * child's runs alternate with ours:
  *
  *   child   {"version": "..."} or {"absent": "why"}                at the start
  *   gyrus   {"kernel": ..., "d": [...], "dtype": ..., "threads": ...}
@@ -36,11 +37,23 @@ typedef struct child {
 } child;
 
 static const struct {
-    const char *script, *mode;
-} variants[] = {[BENCH_EAGER] = {"torch_rows.py", "eager"},
-                [BENCH_COMPILE] = {"torch_rows.py", "compile"},
-                [BENCH_MODELS_EAGER] = {"model_rows.py", "eager"},
-                [BENCH_MODELS_COMPILE] = {"model_rows.py", "compile"}};
+    const char *name, *script, *mode;
+    const char *offers; /* the kernels it is asked for begin so; NULL: all, it says itself */
+} variants[BENCH_CHILDREN] = {
+    [BENCH_EAGER] = {"torch eager", "torch_rows.py", "eager", NULL},
+    [BENCH_COMPILE] = {"torch.compile", "torch_rows.py", "compile", NULL},
+    [BENCH_GGML] = {"ggml", "compiled.sh", "ggml", NULL},
+    [BENCH_MODELS_EAGER] = {"torch eager", "model_rows.py", "eager", NULL},
+    [BENCH_MODELS_COMPILE] = {"torch.compile", "model_rows.py", "compile", NULL},
+    [BENCH_LLAMA] = {"llama.cpp", "compiled.sh", "llama", "gpt2 "},
+    [BENCH_LLMC] = {"llm.c", "compiled.sh", "llmc", "gpt2 train"},
+    [BENCH_SDCPP] = {"stable-diffusion.cpp", "compiled.sh", "sdcpp", "sd15-unet forward"},
+};
+
+bool bench_child_offers(int variant, const char *kernel) {
+    const char *begin = variants[variant].offers;
+    return !begin || strncmp(kernel, begin, strlen(begin)) == 0;
+}
 
 static void forget_answer(child *c) {
     gy_json_free(&c->answer);
@@ -115,6 +128,7 @@ static bool start(bench_peer *p, int threads) {
     char script[640], count[16];
     int in[2], out[2];
     if (!python || !*python) python = "python3";
+    if (strcmp(variants[p->variant].script, "compiled.sh") == 0) python = "sh";
     if (!find_script(variants[p->variant].script, script, sizeof script)) {
         snprintf(p->version, sizeof p->version, "absent: bench/peers/%s not found (GYRUS_PEERS names a folder)",
                  variants[p->variant].script);
@@ -170,7 +184,10 @@ static bool child_open(bench_peer *p, gy_ctx *ctx, int threads) {
     signal(SIGPIPE, SIG_IGN); /* a child that died then ends in a failed write */
     if (!start(p, threads)) return false;
     if (!hear(p)) {
-        snprintf(p->version, sizeof p->version, "absent: python3 does not run (GYRUS_PYTHON names another)");
+        if (strcmp(variants[p->variant].script, "compiled.sh") == 0)
+            snprintf(p->version, sizeof p->version, "absent: its program does not run");
+        else
+            snprintf(p->version, sizeof p->version, "absent: python3 does not run (GYRUS_PYTHON names another)");
         return false;
     }
     const char *version = gy_json_string(&c->answer, gy_json_get(&c->answer, 0, "version"));
@@ -251,7 +268,7 @@ static void child_done(bench_peer *p) {
 }
 
 bench_peer bench_peer_child(int variant) {
-    return (bench_peer){.name = strcmp(variants[variant].mode, "eager") == 0 ? "torch eager" : "torch.compile",
+    return (bench_peer){.name = variants[variant].name,
                         .open = child_open,
                         .close = child_close,
                         .prepare = child_prepare,

@@ -495,8 +495,9 @@ static gy_status run_peer(bench_model_run *r, int variant, const model_case *c, 
     bench_peer p = bench_peer_child(variant);
     gy_status st = GY_OK;
     bench_times times[2];
-    if (r->options->peer && !strstr(p.name, r->options->peer)) return GY_OK;
+    if ((r->options->peer && !strstr(p.name, r->options->peer)) || !bench_child_offers(variant, c->name)) return GY_OK;
     p.there = p.open(&p, r->ctx, row.threads);
+    bench_report_peer(r->report, p.name, p.version);
     if (!p.there) {
         note(r, "%s %s: %s: %s", row.kernel, row.shape, p.name, p.version);
     } else if (p.prepare(&p, task)) {
@@ -569,6 +570,7 @@ static gy_status run_case(bench_model_run *r, const model_case *c) {
     snprintf(row.dtype, sizeof row.dtype, "%s", gy_dtype_name(c->dtype ? c->dtype : GY_F32));
     snprintf(text, sizeof text, "%s %s %s", row.kernel, row.shape, row.dtype);
     if (r->options->match && !strstr(text, r->options->match)) return GY_OK;
+    if (bench_measured(r->options, &row)) return GY_OK;
     gy_status st = needed_bytes(r->ctx, c, &needed);
     if (st != GY_OK) return st;
     if (needed > 0.95 * available_bytes()) {
@@ -596,7 +598,7 @@ static gy_status run_case(bench_model_run *r, const model_case *c) {
     }
     if (st == GY_OK && r->options->profile) st = profile(r, &s);
     if (r->options->peers && c->apart) side_free(&s);
-    for (int v = BENCH_MODELS_EAGER; st == GY_OK && r->options->peers && v <= BENCH_MODELS_COMPILE; v++)
+    for (int v = BENCH_MODELS_EAGER; st == GY_OK && r->options->peers && v < BENCH_CHILDREN; v++)
         st = run_peer(r, v, c, &s, &task, row, &any);
     if (st == GY_OK && !any) {
         if (row.seconds <= 0 && time_sides(&(bench_side){sample_side, &s}, 1, r->options->quick, &times)) {

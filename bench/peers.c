@@ -168,10 +168,11 @@ bench_peer bench_peer_blas(int variant) {
 
 /* ---- the table ---- */
 
-void bench_peers_open(bench_peers *p, gy_ctx *ctx, int threads) {
+void bench_peers_open(bench_peers *p, gy_ctx *ctx, int threads, const char *only) {
     *p = (bench_peers){{bench_peer_blas(0), bench_peer_blas(1), bench_peer_onednn(), bench_peer_child(BENCH_EAGER),
-                        bench_peer_child(BENCH_COMPILE)}};
+                        bench_peer_child(BENCH_COMPILE), bench_peer_child(BENCH_GGML)}};
     for (bench_peer *q = p->peer; q->name; q++) {
+        if (only && !strstr(q->name, only)) continue;
         q->there = q->open(q, ctx, threads);
         if (!q->there && !q->version[0]) snprintf(q->version, sizeof q->version, "absent: %.140s", gy_error(ctx));
     }

@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 void bench_report_free(bench_report *r) {
@@ -13,7 +14,26 @@ void bench_report_free(bench_report *r) {
     *r = (bench_report){0};
 }
 
+bool bench_same_work(const bench_row *a, const bench_row *b) {
+    return strcmp(a->kernel, b->kernel) == 0 && strcmp(a->shape, b->shape) == 0 && strcmp(a->dtype, b->dtype) == 0 &&
+           a->threads == b->threads;
+}
+
+bool bench_measured(const bench_options *o, const bench_row *row) {
+    const bench_report *d = o->done;
+    if (!d || d->n == 0 || bench_same_work(&d->row[d->n - 1], row)) return false;
+    for (int64_t i = 0; i < d->n; i++)
+        if (bench_same_work(&d->row[i], row) && (!o->peer || strstr(d->row[i].peer, o->peer))) return true;
+    return false;
+}
+
 gy_status bench_report_add(bench_report *r, const bench_row *row) {
+    for (int64_t i = 0; i < r->n; i++) {
+        bench_row *old = &r->row[i];
+        if (!bench_same_work(old, row) || (old->peer[0] && strcmp(old->peer, row->peer) != 0)) continue;
+        *old = *row;
+        return GY_OK;
+    }
     if (r->n == r->room) {
         int64_t room = r->room ? 2 * r->room : 64;
         bench_row *p = gy_realloc(r->ctx, r->row, (size_t)room * sizeof *p);
@@ -25,9 +45,27 @@ gy_status bench_report_add(bench_report *r, const bench_row *row) {
     return GY_OK;
 }
 
+void bench_report_peer(bench_report *r, const char *name, const char *version) {
+    int i = 0;
+    while (i < r->n_peers && strcmp(r->peer[i].name, name) != 0) i++;
+    if (i == BENCH_NAMED || (i < r->n_peers && strncmp(version, "absent", 6) == 0)) return;
+    if (i == r->n_peers) r->n_peers++;
+    snprintf(r->peer[i].name, sizeof r->peer[i].name, "%s", name);
+    snprintf(r->peer[i].version, sizeof r->peer[i].version, "%s", version);
+}
+
 /* ---- writing ---- */
 
-static void put_rows(gy_json_writer *w, const char *key, const bench_report *r) {
+/* Six digits: more than a clock means, and a file a third as long. */
+static void put_short(gy_json_writer *w, const char *key, double value) {
+    char text[40];
+    snprintf(text, sizeof text, "%.6g", value);
+    gy_json_put_real(w, key, strtod(text, NULL));
+}
+
+typedef void (*put_real)(gy_json_writer *w, const char *key, double value);
+
+static void put_rows(gy_json_writer *w, const char *key, const bench_report *r, put_real put) {
     gy_json_open_array(w, key);
     for (int64_t i = 0; i < r->n; i++) {
         const bench_row *row = &r->row[i];
@@ -37,24 +75,24 @@ static void put_rows(gy_json_writer *w, const char *key, const bench_report *r) 
         gy_json_put_string(w, "dtype", row->dtype);
         gy_json_put_string(w, "isa", row->isa);
         gy_json_put_int(w, "threads", row->threads);
-        gy_json_put_real(w, "seconds", row->seconds);
-        gy_json_put_real(w, "seconds_min", row->seconds_min);
-        gy_json_put_real(w, "spread", row->spread);
+        put(w, "seconds", row->seconds);
+        put(w, "seconds_min", row->seconds_min);
+        put(w, "spread", row->spread);
         gy_json_put_int(w, "repeats", row->repeats);
-        gy_json_put_real(w, "gflops", row->gflops);
-        gy_json_put_real(w, "gbps", row->gbps);
-        gy_json_put_real(w, "intensity", row->intensity);
+        put(w, "gflops", row->gflops);
+        put(w, "gbps", row->gbps);
+        put(w, "intensity", row->intensity);
         gy_json_put_string(w, "bound", row->bound);
-        gy_json_put_real(w, "peak_fraction", row->peak_fraction);
-        gy_json_put_real(w, "bandwidth_fraction", row->bandwidth_fraction);
-        if (row->memory_bytes > 0) gy_json_put_real(w, "memory_bytes", row->memory_bytes);
-        if (row->peer_memory_bytes > 0) gy_json_put_real(w, "peer_memory_bytes", row->peer_memory_bytes);
+        put(w, "peak_fraction", row->peak_fraction);
+        put(w, "bandwidth_fraction", row->bandwidth_fraction);
+        if (row->memory_bytes > 0) put(w, "memory_bytes", row->memory_bytes);
+        if (row->peer_memory_bytes > 0) put(w, "peer_memory_bytes", row->peer_memory_bytes);
         if (row->peer[0]) {
             gy_json_put_string(w, "peer", row->peer);
-            gy_json_put_real(w, "peer_seconds", row->peer_seconds);
-            gy_json_put_real(w, "peer_seconds_min", row->peer_seconds_min);
-            gy_json_put_real(w, "ratio", row->ratio);
-            gy_json_put_real(w, "difference", row->difference);
+            put(w, "peer_seconds", row->peer_seconds);
+            put(w, "peer_seconds_min", row->peer_seconds_min);
+            put(w, "ratio", row->ratio);
+            put(w, "difference", row->difference);
         } else {
             gy_json_put_null(w, "peer");
             gy_json_put_null(w, "peer_seconds");
@@ -70,7 +108,7 @@ static void put_rows(gy_json_writer *w, const char *key, const bench_report *r) 
 gy_status bench_rows_json(const bench_report *r, char **text, size_t *n) {
     gy_json_writer w;
     gy_json_start(r->ctx, &w, false);
-    put_rows(&w, NULL, r);
+    put_rows(&w, NULL, r, gy_json_put_real);
     return gy_json_finish(&w, text, n);
 }
 
@@ -89,13 +127,30 @@ static void put_peak(gy_json_writer *w, const bench_peak *p) {
     gy_json_close(w);
 }
 
+/* With a line for each object of a list. No string holds },{" as it is: its quote would be escaped. */
+static gy_status write_lines(gy_ctx *ctx, const char *path, const char *text) {
+    gy_writer *w;
+    gy_status s = gy_writer_open(ctx, path, &w);
+    for (const char *p = text, *end; s == GY_OK && *p; p = end) {
+        end = strstr(p, "},{\"");
+        end = end ? end + 2 : p + strlen(p);
+        s = gy_writer_put(w, p, (size_t)(end - p));
+        if (s == GY_OK) s = gy_writer_put(w, "\n", 1);
+    }
+    if (s == GY_OK) return gy_writer_commit(w);
+    gy_writer_abort(w);
+    return s;
+}
+
 gy_status bench_save(const bench_report *r, const char *path) {
     gy_json_writer w;
     char *text;
     size_t n;
-    gy_json_start(r->ctx, &w, true);
+    gy_json_start(r->ctx, &w, false);
     gy_json_open_object(&w, NULL);
     gy_json_put_string(&w, "version", r->version);
+    gy_json_put_string(&w, "commit", r->commit);
+    gy_json_put_string(&w, "date", r->date);
     gy_json_put_string(&w, "cpu", r->cpu);
     gy_json_put_int(&w, "threads", r->threads);
     gy_json_put_bool(&w, "cold", r->cold);
@@ -113,10 +168,10 @@ gy_status bench_save(const bench_report *r, const char *path) {
         gy_json_close(&w);
     }
     gy_json_close(&w);
-    put_rows(&w, "rows", r);
+    put_rows(&w, "rows", r, put_short);
     gy_json_close(&w);
     gy_status s = gy_json_finish(&w, &text, &n);
-    if (s == GY_OK) s = gy_write_file(r->ctx, path, text, n);
+    if (s == GY_OK) s = write_lines(r->ctx, path, text);
     gy_free(r->ctx, text);
     return s;
 }
@@ -206,12 +261,14 @@ gy_status bench_load(gy_ctx *ctx, const char *path, bench_report *out) {
             s = gy_bytes_fail(&src, 0, "expected an array of rows, or an object with one under 'rows'");
         if (s == GY_OK && object) {
             take_text(&j, 0, "version", out->version, sizeof out->version);
+            take_text(&j, 0, "commit", out->commit, sizeof out->commit);
+            take_text(&j, 0, "date", out->date, sizeof out->date);
             take_text(&j, 0, "cpu", out->cpu, sizeof out->cpu);
             out->threads = take_int(&j, 0, "threads");
             int64_t cold = gy_json_get(&j, 0, "cold");
             out->cold = cold >= 0 && j.nodes[cold].kind == GY_JSON_BOOL && j.nodes[cold].u.boolean;
             take_peaks(&j, out);
-            for (int64_t i = gy_json_first(&j, gy_json_get(&j, 0, "peers")); i >= 0 && out->n_peers < 8;
+            for (int64_t i = gy_json_first(&j, gy_json_get(&j, 0, "peers")); i >= 0 && out->n_peers < BENCH_NAMED;
                  i = j.nodes[i].next) {
                 take_text(&j, i, "name", out->peer[out->n_peers].name, sizeof out->peer[0].name);
                 take_text(&j, i, "version", out->peer[out->n_peers++].version, sizeof out->peer[0].version);
@@ -227,15 +284,11 @@ gy_status bench_load(gy_ctx *ctx, const char *path, bench_report *out) {
 
 /* ---- comparing ---- */
 
-static bool same_work(const bench_row *a, const bench_row *b) {
-    return strcmp(a->kernel, b->kernel) == 0 && strcmp(a->shape, b->shape) == 0 && strcmp(a->dtype, b->dtype) == 0 &&
-           a->threads == b->threads;
-}
-
 static const bench_row *fastest(const bench_report *r, const bench_row *like) {
     const bench_row *best = NULL;
     for (int64_t i = 0; i < r->n; i++)
-        if (same_work(&r->row[i], like) && (!best || r->row[i].seconds_min < best->seconds_min)) best = &r->row[i];
+        if (bench_same_work(&r->row[i], like) && (!best || r->row[i].seconds_min < best->seconds_min))
+            best = &r->row[i];
     return best;
 }
 
@@ -243,7 +296,7 @@ int64_t bench_compare(const bench_report *before, const bench_report *now, bench
     int64_t n = 0;
     for (int64_t i = 0; i < now->n; i++) {
         bool first = true;
-        for (int64_t k = 0; k < i; k++) first = first && !same_work(&now->row[k], &now->row[i]);
+        for (int64_t k = 0; k < i; k++) first = first && !bench_same_work(&now->row[k], &now->row[i]);
         const bench_row *old = fastest(before, &now->row[i]), *new = fastest(now, &now->row[i]);
         if (!first || !old) continue;
         change[n++] = (bench_change){old, new, new->seconds_min / old->seconds_min - 1};

@@ -56,20 +56,33 @@ struct bench_peer {
     bool there;
 };
 
-/* All peers that exist for Gyrus, in a table that ends with name NULL; opened by bench_peers_open. */
+/* All peers that exist for Gyrus, in a table that ends with name NULL. bench_peers_open opens them (only: those with
+ * this text in their name). */
 enum { BENCH_PEERS = 6 };
 typedef struct bench_peers {
     bench_peer peer[BENCH_PEERS + 1];
 } bench_peers;
-void bench_peers_open(bench_peers *p, gy_ctx *ctx, int threads);
+void bench_peers_open(bench_peers *p, gy_ctx *ctx, int threads, const char *only);
 void bench_peers_close(bench_peers *p);
 
 /* The tables' rows; each file fills in its own. */
 bench_peer bench_peer_blas(int variant); /* 0 OpenBLAS, 1 BLIS */
 bench_peer bench_peer_onednn(void);
-/* PyTorch in a child process: operators and whole models, eager and compiled. */
-enum { BENCH_EAGER, BENCH_COMPILE, BENCH_MODELS_EAGER, BENCH_MODELS_COMPILE };
+/* Programs in a child process: PyTorch eager and compiled, and what is compiled from peers/NAME_rows.c. */
+enum {
+    BENCH_EAGER,
+    BENCH_COMPILE,
+    BENCH_GGML,
+    BENCH_MODELS_EAGER, /* the first of those that run whole models */
+    BENCH_MODELS_COMPILE,
+    BENCH_LLAMA,
+    BENCH_LLMC,
+    BENCH_SDCPP,
+    BENCH_CHILDREN
+};
 bench_peer bench_peer_child(int variant);
+/* Whether it is worth starting for this work. */
+bool bench_child_offers(int variant, const char *kernel);
 
 /* Opens the first library of a NULL-terminated list, or the one that the environment variable names; NULL with the
  * reason in `why`. */

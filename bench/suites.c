@@ -4,6 +4,8 @@
 #define _GNU_SOURCE
 #include "models.h"
 
+#include "commit.h"
+
 #include "../core/op.h"
 #include "../io/bytes.h"
 #include "../kernels/kernel.h"
@@ -12,6 +14,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 typedef struct run {
@@ -262,7 +265,8 @@ static gy_status run_case(run *r, const bench_case *given) {
     snprintf(row.dtype, sizeof row.dtype, "%s", rounded ? "f32bf16" : gy_dtype_name(c->dtype ? c->dtype : GY_F32));
     snprintf(row.shape, sizeof row.shape, c->shape, (int)c->d[0], (int)c->d[1], (int)c->d[2], (int)c->d[3],
              (int)c->d[4], (int)c->d[5], (int)c->d[6]);
-    if (!matches(r, &row)) {
+    row.threads = r->report->threads;
+    if (!matches(r, &row) || bench_measured(&r->options, &row)) {
         gy_graph_free(g);
         return GY_OK;
     }
@@ -315,15 +319,19 @@ static gy_status run_model(run *r, const gy_model_def *def) {
     bench_times times;
     bench_row row = {.dtype = "f32"};
     snprintf(row.kernel, sizeof row.kernel, "step:%s", def->slug);
-    if (!matches(r, &row)) return GY_OK;
     gy_status s = gy_job_init(&j, r->ctx, def, NULL, NULL, 0);
     if (s != GY_OK) return s;
+    snprintf(row.shape, sizeof row.shape, "%s batch %" PRId64, j.config_name, j.batch);
+    row.threads = r->report->threads;
+    if (!matches(r, &row) || bench_measured(&r->options, &row)) {
+        gy_job_free(&j);
+        return GY_OK;
+    }
     s = gy_job_open(&j);
     if (s == GY_OK) s = gy_job_compile_phase(&j, 0, false, &c);
     if (s == GY_OK) s = def->batch(&j, c.plan, 0, 0);
     if (s == GY_OK) {
         snprintf(row.isa, sizeof row.isa, "%s", bench_plan_tier(c.plan, GY_OP_NONE));
-        snprintf(row.shape, sizeof row.shape, "%s batch %" PRId64, j.config_name, j.batch);
         gy_plan_set_rng(c.plan, 0, 0);
         ours o = {c.plan, NULL};
         if (!bench_time(&(bench_side){sample_ours, &o}, 1, r->timing, &times)) s = gy_error_status(r->ctx);
@@ -383,8 +391,8 @@ static void read_cpu_name(char *out, size_t n) {
 
 static void list_peers(run *r) {
     for (bench_peer *p = r->peers.peer; p->name; p++) {
-        snprintf(r->report->peer[r->report->n_peers].name, sizeof r->report->peer[0].name, "%s", p->name);
-        snprintf(r->report->peer[r->report->n_peers++].version, sizeof r->report->peer[0].version, "%s", p->version);
+        if (!p->version[0]) continue; /* not asked for */
+        bench_report_peer(r->report, p->name, p->version);
         note(r, "peer %s: %s", p->name, p->version);
     }
 }
@@ -397,7 +405,15 @@ gy_status bench_run(gy_ctx *ctx, const char *const *suites, bench_options option
     gy_status s = check_suites(ctx, suites);
     if (s != GY_OK) return s;
     snprintf(out->version, sizeof out->version, "%s", GY_VERSION);
+    snprintf(out->commit, sizeof out->commit, "%s", GY_COMMIT);
+    time_t now = time(NULL);
+    strftime(out->date, sizeof out->date, "%Y-%m-%d", gmtime(&now));
     read_cpu_name(out->cpu, sizeof out->cpu);
+    for (int64_t i = 0; options.done && s == GY_OK && i < options.done->n; i++)
+        s = bench_report_add(out, &options.done->row[i]);
+    for (int i = 0; options.done && i < options.done->n_peers; i++)
+        bench_report_peer(out, options.done->peer[i].name, options.done->peer[i].version);
+    if (s != GY_OK) return s;
     s = bench_measure_peaks(ctx, !options.quick, options.quick ? 3 : 8, &out->peaks);
     if (s != GY_OK) return s;
     r.timing = (bench_timing){.budget = options.budget > 0 ? options.budget : options.quick ? 0.02 : 0.15};
@@ -408,7 +424,7 @@ gy_status bench_run(gy_ctx *ctx, const char *const *suites, bench_options option
         if (!r.timing.sweep) return GY_ERR_NOMEM;
     }
     if (options.peers && !only_models(suites)) {
-        bench_peers_open(&r.peers, ctx, out->threads);
+        bench_peers_open(&r.peers, ctx, out->threads, options.peer);
         list_peers(&r);
     }
     for (int64_t i = 0; s == GY_OK && i < bench_n_cases; i++) {

@@ -6,15 +6,28 @@
 
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 static void print_head(void) {
     printf("%s%-26s %-34s %-5s %-10s %10s %9s %8s %6s %-5s  %-14s %6s%s\n", cli_bold(stdout), "kernel", "shape",
            "dtype", "isa", "ms", "GFLOP/s", "GB/s", "peak", "bound", "peer", "ratio", cli_plain(stdout));
 }
 
+/* What is done with each row as it comes. */
+typedef struct output {
+    gy_ctx *ctx;
+    bool json;        /* printed whole, at the end */
+    const char *save; /* the file to keep rows in, or NULL */
+    double saved;     /* when */
+} output;
+
 static void print_row(void *user, const bench_report *report, const bench_row *r) {
-    (void)report;
-    if (*(const bool *)user) return; /* JSON is printed whole, at the end */
+    output *o = user;
+    if (o->save && bench_now() - o->saved > 1) { /* an interrupted run loses no more; the end tells of errors */
+        if (bench_save(report, o->save) != GY_OK) gy_error_clear(o->ctx);
+        o->saved = bench_now();
+    }
+    if (o->json) return;
     printf("%-26s %-34s %-5s %-10s %10.4f %9.1f %8.1f %6.2f %-5s", r->kernel, r->shape, r->dtype, r->isa,
            r->seconds * 1e3, r->gflops, r->gbps, r->peak_fraction, r->bound);
     if (r->peer[0]) printf("  %-14s %6.2f", r->peer, r->ratio);
@@ -123,22 +136,34 @@ int cli_bench(gy_ctx *ctx, const cli_args *a) {
         return cli_usage_error(ctx, a, "--tolerance '%s': expected a percentage, 0 or more", text);
     for (int i = 0; i < a->n_positional; i++) suites[i] = a->positional[i];
     bool json = cli_has(a, "--json");
+    output o = {ctx, json, load ? NULL : cli_get(a, "--save"), 0};
+    bench_report done = {0};
+    if (cli_has(a, "--resume")) {
+        if (!o.save) return cli_usage_error(ctx, a, "--resume takes up what --save kept: expected --save F.json");
+        if (access(o.save, F_OK) == 0 && bench_load(ctx, o.save, &done) != GY_OK) return cli_fail(ctx, a);
+        if (done.n && (done.threads != gy_pool_threads(gy_ctx_pool(ctx)) || done.cold != cli_has(a, "--cold"))) {
+            bench_report_free(&done);
+            return cli_usage_error(ctx, a, "--resume: %s was measured with other --threads or --cold", o.save);
+        }
+    }
     if (load) {
         if (suites[0]) return cli_usage_error(ctx, a, "--load takes the rows of a file: expected no suite");
         s = bench_load(ctx, load, &r);
         if (s == GY_OK && !json) print_head();
-        for (int64_t i = 0; s == GY_OK && i < r.n; i++) print_row(&json, &r, &r.row[i]);
+        for (int64_t i = 0; s == GY_OK && i < r.n; i++) print_row(&o, &r, &r.row[i]);
     } else {
-        bench_options o = {.quick = cli_has(a, "--quick"),
-                           .cold = cli_has(a, "--cold"),
-                           .profile = cli_has(a, "--profile"),
-                           .peers = cli_has(a, "--peers") || cli_has(a, "--peer"),
-                           .peer = cli_get(a, "--peer"),
-                           .match = cli_get(a, "--match")};
+        bench_options options = {.quick = cli_has(a, "--quick"),
+                                 .cold = cli_has(a, "--cold"),
+                                 .profile = cli_has(a, "--profile"),
+                                 .peers = cli_has(a, "--peers") || cli_has(a, "--peer"),
+                                 .peer = cli_get(a, "--peer"),
+                                 .match = cli_get(a, "--match"),
+                                 .done = done.n ? &done : NULL};
         if (!json) print_head();
-        s = bench_run(ctx, suites, o, &r, print_row, print_note, &json);
+        s = bench_run(ctx, suites, options, &r, print_row, print_note, &o);
         if (s == GY_OK) print_peaks(&r.peaks);
     }
+    bench_report_free(&done);
     int rc = s == GY_OK ? finish(ctx, a, &r, tolerance / 100) : cli_fail(ctx, a);
     bench_report_free(&r);
     return rc;

@@ -38,6 +38,7 @@ static void set_peers(const char *openblas, const char *python) {
     setenv("GYRUS_BLIS", "/nowhere/blis.so", 1);
     setenv("GYRUS_ONEDNN", "/nowhere/dnnl.so", 1);
     setenv("GYRUS_PYTHON", python ? python : "/nowhere/python", 1);
+    unsetenv("GYRUS_GGML");
 }
 static double number_of(const json_doc *d, int64_t row, const char *key) {
     double v = 0;
@@ -105,6 +106,7 @@ static void absent_peers_are_named_and_are_no_error(void **state) {
     assert_non_null(strstr(r.err, "peer oneDNN: absent: "));
     assert_non_null(strstr(r.err, "peer torch eager: absent: "));
     assert_non_null(strstr(r.err, "peer torch.compile: absent: "));
+    assert_non_null(strstr(r.err, "peer ggml: absent: set GYRUS_GGML"));
     assert_non_null(strstr(r.out, "\"peer\":null"));
     cli_done(&r);
 }
@@ -191,16 +193,49 @@ static void a_child_with_other_results_is_not_compared(void **state) {
 }
 
 static void a_saved_run_comes_back_equal(void **state) {
-    (void)state;
-    cli_result r = cli(ONE_ROW " --json --save saved.json"), back = cli("bench --load saved.json --json");
-    assert_int_equal(r.rc, 0);
-    assert_int_equal(back.rc, 0);
-    assert_string_equal(r.out, back.out);
-    cli_done(&r);
-    cli_done(&back);
+    json_doc r = json_of(*state, 0, ONE_ROW " --json --save saved.json");
+    json_doc back = json_of(*state, 0, "bench --load saved.json --json");
+    int64_t row = gy_json_first(&r.doc, 0), again = gy_json_first(&back.doc, 0);
+    static const char *const texts[] = {"kernel", "shape", "dtype", "isa", "bound"};
+    static const char *const numbers[] = {"threads", "seconds", "seconds_min", "spread",        "repeats",
+                                          "gflops",  "gbps",    "intensity",   "peak_fraction", "bandwidth_fraction"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        assert_string_equal(gy_json_string(&r.doc, gy_json_get(&r.doc, row, texts[i])),
+                            gy_json_string(&back.doc, gy_json_get(&back.doc, again, texts[i])));
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) { /* files keep six digits */
+        double was = number_of(&r, row, numbers[i]);
+        assert_true(fabs(number_of(&back, again, numbers[i]) - was) <= 5e-6 * was);
+    }
+    assert_true(is_null(&back, again, "peer"));
+    json_done(&r);
+    json_done(&back);
     /* and once more: the file that --load and --save make is the file */
     expect(0, NULL, NULL, "bench --load saved.json --save again.json");
     assert_true(same_bytes("saved.json", "again.json"));
+}
+
+/* One of two rows is in the file, and so is another work's; the last work of a file is measured again. */
+static void an_interrupted_run_is_taken_up(void **state) {
+    static const char row[] =
+        "{\"kernel\":\"%s\",\"shape\":\"%s\",\"dtype\":\"f32\",\"threads\":%d,\"seconds\":1234.5}";
+    char rows[3][256], text[1024];
+    snprintf(rows[0], sizeof rows[0], row, "matmul", "64 x 64 x 64", 1);
+    snprintf(rows[1], sizeof rows[1], row, "softmax", "4 x 4", 1);
+    snprintf(rows[2], sizeof rows[2], row, "matmul", "256 x 256 x 256", 1);
+    snprintf(text, sizeof text, "{\"threads\":1,\"cold\":false,\"rows\":[%s,%s,%s]}", rows[0], rows[1], rows[2]);
+    put_file("part.json", text);
+    expect(2, NULL, "other --threads", "bench matmul --threads 2 --resume --save part.json --match none");
+    expect(2, NULL, "expected --save", "bench matmul --resume");
+    json_doc d =
+        json_of(*state, 0, "bench matmul --quick --threads 1 --match '56 x 256' --resume --save part.json --json");
+    json_done(&d);
+    d = json_of(*state, 0, ONE_ROW " --resume --save part.json --json"); /* now the first is not the last */
+    int64_t at = gy_json_first(&d.doc, 0);
+    assert_int_equal(d.doc.nodes[0].u.list.count, 3);
+    assert_true(number_of(&d, at, "seconds") == 1234.5);
+    assert_true(number_of(&d, d.doc.nodes[at].next, "seconds") == 1234.5);
+    assert_true(number_of(&d, d.doc.nodes[d.doc.nodes[at].next].next, "seconds") < 1234);
+    json_done(&d);
 }
 
 static void a_slower_row_fails_the_comparison(void **state) {
@@ -302,6 +337,7 @@ int main(void) {
         TEST(a_child_that_talks_nonsense_is_absent),
         TEST(a_child_with_other_results_is_not_compared),
         TEST(a_saved_run_comes_back_equal),
+        TEST(an_interrupted_run_is_taken_up),
         TEST(a_slower_row_fails_the_comparison),
         TEST(rows_of_several_peers_compare_by_the_fastest),
         TEST(nothing_to_compare_is_said),
