@@ -41,7 +41,7 @@ typedef enum { SOFTMAX, LOG_SOFTMAX, SUM_ONLY } result;
 typedef struct {
     const float *found;           /* row whose maximum is taken */
     const float *x;               /* row whose exponentials are summed, */
-    float *e, max;                /* stored to e (SOFTMAX); its maximum */
+    float *e, max;                /* times V_WEIGHT to e (SOFTMAX); its maximum */
     const float *from;            /* row that is finished: exponentials, or x (LOG_SOFTMAX), */
     float *y, scale_or_max, rest; /* times a scale, or less the maximum and the rest */
 } stages;
@@ -58,7 +58,7 @@ GY_INLINE void turn(const bool finds, const bool sums, const bool ends, const re
         *top = v_max(*top, line_keep(line_load(s->found + i, left), left, -INFINITY));
     }
     if (sums) {
-        vf e = v_exp_low(v_sub(line_load(s->x + i, left), v_set(s->max)));
+        vf e = v_exp_weight(v_sub(line_load(s->x + i, left), v_set(s->max)));
         if (kind == SOFTMAX) line_store(s->e + i, e, left);
         *acc = v_add(*acc, line_keep(e, left, 0));
     }
@@ -86,6 +86,7 @@ GY_INLINE found pass(const bool finds, const bool sums, const bool ends, const r
         for (; i < end; i += VL) turn(finds, sums, ends, kind, past, &own, i, end - i, &top[0], &acc[0]);
         sum += (double)v_sum(v_add(acc[0], acc[1]));
     }
+    if (kind != SOFTMAX) sum *= 1 / V_WEIGHT; /* exact enough: one rounding of a double */
     return (found){sum, v_hmax(v_max(top[0], top[1]))};
 }
 /* The pass for the stages that have a row. */

@@ -10,6 +10,7 @@
 #define GY_X86_VMATH_H
 
 #include "vec.h"
+#include "vtables.h"
 
 #include <math.h>
 #include <string.h>
@@ -74,12 +75,73 @@ GY_INLINE vf v_exp(vf x) {
     return v_exp_low(v_min(v_set(89.0f), x));
 }
 
-/* a / d for 1 <= d <= 2. */
-GY_INLINE vf v_ratio12(vf a, vf d) {
+#if !defined(GY_TIER_avx2)
+/* 32 floats, or their bits, by the low five bits of the lanes of i. One instruction, and not on the multipliers' ports.
+ */
+GY_INLINE vf v_lookup32(const void *table, vi i) {
+    const float *t = table;
+    return _mm512_permutex2var_ps(v_load(t), i, v_load(t + 16));
+}
+/* The eighth of an octave that a + 1 lies in, for 0 <= a < 15, and a less its middle (vtables.h). */
+GY_INLINE vi v_eighth(vf a, vf *d) {
+    vf v = v_add(a, v_set(1.0f));
+    vi middle = _mm512_ternarylogic_epi32(v_bits(v), vi_set((int32_t)0xfff00000u), vi_set(0x00080000), 0xea);
+    *d = v_sub(a, v_sub(v_float(middle), v_set(1.0f)));
+    return vi_srl(v_bits(v), 20);
+}
+GY_INLINE vf v_piece(const float (*c)[32], int n, vi i, vf d) {
+    vf y = v_lookup32(c[0], i);
+    for (int k = 1; k < n; k++) y = v_fma(y, d, v_lookup32(c[k], i));
+    return y;
+}
+/* V_UNIT 2^n, given 1.5 2^18 + n, the sum that rounds n to a multiple of 1/32: its low bits are 32 n. */
+GY_INLINE vf v_power(vf shifted) {
+    vi low = v_bits(v_lookup32(v_power_table, v_bits(shifted)));
+    return v_float(vi_add(low, vi_sll(v_bits(shifted), 18)));
+}
+enum { V_ROUND32 = 393216 /* 1.5 2^18 */ };
+/* V_UNIT e^x for -110 <= x <= 59 (or NaN): x = n ln 2 + r, |r| <= ln(2) / 64, e^r - 1 by a cubic. With the factor no
+ * power is denormal, so that integers can make them. Seven operations on the multipliers. */
+GY_INLINE vf v_exp_unit(vf x) {
+    vf s = v_fma(x, v_set(1.44269502f), v_set(V_ROUND32)), n = v_sub(s, v_set(V_ROUND32)), t = v_power(s);
+    vf r = v_fma(n, v_set(1.90465421e-9f), v_fnma(n, v_set(0.693147182f), x));
+    vf p = v_fma(v_fma(r, v_set(0.166666672f), v_set(0.5f)), r, v_set(1.0f));
+    return v_fma(v_mul(t, r), p, t);
+}
+/* e^(-a^2 / 2) f, given f / V_UNIT, for 0 <= a <= 14.8: the square is not rounded before ln 2 is taken off it, in two
+ * parts of which n times the first is exact. r is -2 (a^2 / 2 + n ln 2). */
+GY_INLINE vf v_bell_times(vf a, vf f) {
+    vf s = v_fma(v_mul(a, v_set(-0.721347511f)), a, v_set(V_ROUND32)), n = v_sub(s, v_set(V_ROUND32));
+    vf r = v_fma(n, v_set(4.2438888e-4f), v_fnma(a, a, v_mul(n, v_set(-1.38671875f))));
+    vf p = v_fma(v_fma(r, v_set(0.0208333340f), v_set(0.125f)), r, v_set(0.5f)), g = v_mul(v_power(s), f);
+    return v_fma(v_mul(g, r), p, g);
+}
+#endif
+
+/* e^x for x <= 0 times V_WEIGHT, for sums of weights that are scaled to one in the end. Error: 1.9 ulp at x > -16, 4.5
+ * at -100; nothing is lost below that, where weights vanish beside the largest. */
+#if defined(GY_TIER_avx2)
+#define V_WEIGHT 1.0
+GY_INLINE vf v_exp_weight(vf x) {
+    return v_exp_low(x);
+}
+#else
+#define V_WEIGHT ((double)V_UNIT)
+/* As v_exp_unit, without the small part of ln 2, and e^r - 1 by a square: five operations on the multipliers. */
+GY_INLINE vf v_exp_weight(vf x) {
+    x = v_max(v_set(-104.0f), x);
+    vf s = v_fma(x, v_set(1.44269502f), v_set(V_ROUND32)), n = v_sub(s, v_set(V_ROUND32)), t = v_power(s);
+    vf r = v_fnma(n, v_set(0.693147182f), x), p = v_fma(r, v_set(0.500004888f), v_set(1.00001466f));
+    return v_fma(v_mul(t, r), p, t);
+}
+#endif
+
+/* a / d by a guess and one step of Newton's: a third of the time of a division. d is no denormal nor near one. */
+GY_INLINE vf v_ratio(vf a, vf d) {
 #if defined(GY_TIER_avx2)
     return v_div(a, d);
 #else
-    vf r = _mm512_rcp14_ps(d), q = v_mul(a, r); /* and one step of Newton's: a third of the time of a division */
+    vf r = _mm512_rcp14_ps(d), q = v_mul(a, r);
     return v_fma(r, v_fnma(d, q, a), q);
 #endif
 }
@@ -123,21 +185,43 @@ GY_INLINE vf v_log1p(vf x) {
     return v_sel(v_lt(v_abs(x), v_set(1e-8f)), x, y); /* keeps -0 */
 }
 
+#if defined(GY_TIER_avx2)
+/* For y = -|x|: e^y and 1 / (1 + e^y). */
+GY_INLINE vf v_logistic_parts(vf x, vf *e) {
+    *e = v_exp_low(v_or(v_signbit(), x));
+    return v_div(v_set(1.0f), v_add(v_set(1.0f), *e));
+}
 GY_INLINE vf v_sigmoid(vf x) {
-    vf e = v_exp_low(v_or(v_signbit(), x)), d = v_ratio12(v_set(1.0f), v_add(v_set(1.0f), e));
+    vf e, d = v_logistic_parts(x, &e);
     return v_sel(v_lt(x, v_zero()), v_mul(e, d), d);
 }
-
 /* tanh |x| = -m / (2 + m), m = e^(-2|x|) - 1: no cancellation at either end. */
 GY_INLINE vf v_tanh(vf x) {
     vf m = v_expm1_neg(v_mul(v_set(-2.0f), v_abs(x)));
     return v_copysign(v_abs(v_div(m, v_add(v_set(2.0f), m))), x);
 }
+#else
+/* V_UNIT e^x, with e^x so small or large at the ends that a sigmoid rounds to 0 or 1. */
+GY_INLINE vf v_exp_ends(vf x) {
+    return v_exp_unit(v_max(v_set(-110.0f), v_min(v_set(59.0f), x)));
+}
+GY_INLINE vf v_sigmoid(vf x) {
+    vf e = v_exp_ends(x);
+    return v_ratio(e, v_add(e, v_set(V_UNIT)));
+}
+/* min(|x|, 1) (1 + y), y of small pieces: nothing is lost near 0, and rounding y weighs little. */
+GY_INLINE vf v_tanh(vf x) {
+    vf d, a = v_min(v_set(14.0f), v_abs(x)), m = v_min(v_set(1.0f), a);
+    vi i = v_eighth(a, &d);
+    return v_copysign(v_fma(m, v_piece(v_tanh_table, 5, i, d), m), x);
+}
+#endif
 
 GY_INLINE vf v_softplus(vf x) {
     return v_add(v_max(v_zero(), x), v_log1p(v_exp_low(v_neg(v_abs(x)))));
 }
 
+#if defined(GY_TIER_avx2)
 /* erfc(t) for t >= 0, given t^2 = s + lo exactly: e^(-t^2) / (1 + 2t) times a polynomial in (t-4)/(t+4). */
 GY_INLINE vf v_erfc_core(vf t, vf s, vf lo) {
     static const float c[] = {8.278703178e-4f,  6.843684522e-3f,  -1.607898334e-2f, 3.638382659e-2f,
@@ -157,48 +241,11 @@ GY_INLINE vf v_erf(vf x) {
     return v_sel(v_lt(a, v_set(1.0f)), near, far);
 }
 /* P(Z > |x|) of a standard normal Z: erfc(|x| / sqrt 2) / 2. *bell: e^(-x^2 / 2). */
-#if defined(GY_TIER_avx2)
 GY_INLINE vf v_gauss_tail(vf x, vf *bell) {
     vf a = v_min(v_set(14.8f), v_abs(x)), h = v_mul(v_set(0.5f), a), s = v_mul(h, a);
     *bell = v_exp_low(v_neg(s));
     return v_mul(v_set(0.5f), v_erfc_core(v_mul(a, v_set(0.707106781f)), s, v_fms(h, a, s)));
 }
-#else
-/* e^(-x^2 / 2) times a function of 1 + |x| that is a quintic on each quarter of the octaves 1 to 16, about the middle
- * of the quarter: two bits of the exponent and two of the mantissa say which. */
-GY_INLINE vf v_gauss_tail(vf x, vf *bell) {
-    static const float c[6][16] = {
-        {-0.00199670112f, -0.000832495221f, -0.000375378295f, -0.000181304713f, -6.87640204e-05f, -2.19825597e-05f,
-         -8.21291451e-06f, -3.4688378e-06f, -1.15401235e-06f, -3.32267746e-07f, -1.17390776e-07f, -4.81258198e-08f,
-         -0.0199635476f, -0.0114168739f, -0.00671091862f, -0.00404817145f},
-        {0.00615971815f, 0.00284540863f, 0.00141564256f, 0.000751071901f, 0.00032540533f, 0.000122137018f,
-         5.27144512e-05f, 2.53549952e-05f, 1.00246762e-05f, 3.51060839e-06f, 1.46496268e-06f, 6.93747211e-07f,
-         0.0482582785f, 0.029161904f, 0.0181035139f, 0.011525793f},
-        {-0.0175290983f, -0.00907538272f, -0.005031229f, -0.00295673707f, -0.00145905558f, -0.000651783426f,
-         -0.000328055583f, -0.000180897405f, -8.42811423e-05f, -3.62777864e-05f, -1.79926501e-05f, -9.88158899e-06f,
-         -0.105509505f, -0.0678185821f, -0.0447472632f, -0.0302503724f},
-        {0.0463213995f, 0.027176816f, 0.0169471614f, 0.0111195398f, 0.0063871583f, 0.00341577479f, 0.00201327889f,
-         0.00127655163f, 0.000713556539f, 0.000376632583f, 0.000221715425f, 0.000141097262f, 0.205506936f, 0.14169091f,
-         0.100163803f, 0.0724475235f},
-        {-0.110491879f, -0.0747868642f, -0.0532254204f, -0.0394492634f, -0.0267342441f, -0.0173270162f, -0.0120574636f,
-         -0.00884039048f, -0.00596191129f, -0.0038753394f, -0.00271462742f, -0.00200503296f, -0.342218131f,
-         -0.256590635f, -0.196844682f, -0.154143035f},
-        {0.230760321f, 0.185231671f, 0.153651938f, 0.130724728f, 0.106345162f, 0.084803395f, 0.0703426972f,
-         0.0600156747f, 0.0491225496f, 0.0395066962f, 0.0330189727f, 0.0283526611f, 0.453793228f, 0.379604429f,
-         0.323356181f, 0.279770583f},
-    };
-    vf a = v_min(v_set(14.8f), v_abs(x)), v = v_add(a, v_set(1.0f));
-    vf middle = v_or(v_and(v, v_float(vi_set((int32_t)0xffe00000u))), v_float(vi_set(0x00100000)));
-    vf d = v_sub(v, middle);
-    vi i = vi_srl(v_bits(v), 21);
-    vf y = v_lookup(c[0], i);
-    for (int k = 1; k < 6; k++) y = v_fma(y, d, v_lookup(c[k], i));
-    vf h = v_mul(v_set(-0.5f), a), s = v_mul(h, a), e = v_exp_low(s);
-    e = v_fma(e, v_fms(h, a, s), e); /* what rounding the square lost */
-    *bell = e;
-    return v_mul(e, y);
-}
-#endif
 GY_INLINE vf v_gelu(vf x) {
     vf bell, tail = v_gauss_tail(x, &bell);
     return v_mul(x, v_sel(v_lt(x, v_zero()), tail, v_sub(v_set(1.0f), tail)));
@@ -208,25 +255,60 @@ GY_INLINE vf v_gelu_slope(vf x) {
     vf bell, tail = v_gauss_tail(x, &bell), phi = v_mul(v_set(0.39894228f), bell);
     return v_fma(x, phi, v_sel(v_lt(x, v_zero()), tail, v_sub(v_set(1.0f), tail)));
 }
+GY_INLINE vf v_silu_slope(vf x) { /* s + x s (1 - s) = s + x s(x) s(-x) */
+    vf e, d = v_logistic_parts(x, &e), o = v_mul(e, d);
+    return v_fma(v_mul(x, d), o, v_sel(v_lt(x, v_zero()), o, d));
+}
+/* x s(u), u = a x + b x^3: s(u) + x u' s(u) s(-u). */
+GY_INLINE vf v_gelu_tanh_slope(vf x) {
+    vf z = v_mul(x, x), u = v_mul(x, v_fma(z, v_set(0.0713548163f), v_set(1.59576912f)));
+    vf du = v_fma(z, v_set(0.2140644489f), v_set(1.59576912f));
+    vf e, d = v_logistic_parts(u, &e), o = v_mul(e, d);
+    vf bend = v_sel(v_eq(o, v_zero()), v_zero(), v_mul(v_mul(x, du), v_mul(d, o))); /* u' may be infinite */
+    return v_add(bend, v_sel(v_lt(x, v_zero()), o, d));
+}
+#else
+GY_INLINE vf v_erf(vf x) { /* as tanh */
+    vf d, a = v_min(v_set(14.0f), v_abs(x)), m = v_min(v_set(1.0f), a);
+    vi i = v_eighth(a, &d);
+    return v_copysign(v_fma(m, v_piece(v_erf_table, 6, i, d), m), x);
+}
+/* With t = P(Z > |x|) of a standard normal Z, x Phi(x) is max(x, 0) - |x| t. */
+GY_INLINE vf v_gelu(vf x) {
+    vf d, a = v_min(v_set(14.8f), v_abs(x));
+    vi i = v_eighth(a, &d);
+    return v_fnma(a, v_bell_times(a, v_piece(v_mills_table, 5, i, d)), v_max(v_zero(), x));
+}
+/* d/dx x Phi(x) = Phi(x) + x phi(x): t - |x| phi, and 1 less that for x > 0. */
+GY_INLINE vf v_gelu_slope(vf x) {
+    vf d, a = v_min(v_set(14.8f), v_abs(x));
+    vi i = v_eighth(a, &d);
+    vf y = v_bell_times(a, v_fnma(a, v_set(0.39894228f / V_UNIT), v_piece(v_mills_table, 5, i, d)));
+    return v_sel(v_lt(v_zero(), x), v_sub(v_set(1.0f), y), y);
+}
+/* For s = s(u), o = 1 - s: s + x u' s o, x and u' finite. */
+GY_INLINE vf v_logistic_slope(vf xdu, vf u) {
+    vf e = v_exp_ends(u), d = v_add(e, v_set(V_UNIT)), r = _mm512_rcp14_ps(d);
+    r = v_fma(r, v_fnma(d, r, v_set(1.0f)), r);
+    vf s = v_mul(e, r), o = v_mul(r, v_set(V_UNIT));
+    return v_fma(v_mul(xdu, s), o, s);
+}
+GY_INLINE vf v_silu_slope(vf x) {
+    return v_logistic_slope(v_max(v_set(-110.0f), v_min(v_set(59.0f), x)), x);
+}
+/* x s(u), u = a x + b x^3. */
+GY_INLINE vf v_gelu_tanh_slope(vf x) {
+    x = v_max(v_set(-13.0f), v_min(v_set(13.0f), x)); /* beyond, s is 0 or 1 */
+    vf z = v_mul(x, x), u = v_mul(x, v_fma(z, v_set(0.0713548163f), v_set(1.59576912f)));
+    return v_logistic_slope(v_mul(x, v_fma(z, v_set(0.2140644489f), v_set(1.59576912f))), u);
+}
+#endif
 GY_INLINE vf v_gelu_tanh(vf x) { /* (1 + tanh u) / 2 = sigmoid(2u) */
     vf u = v_mul(x, v_fma(v_mul(x, x), v_set(0.0713548163f), v_set(1.59576912f)));
     return v_mul(x, v_sigmoid(u));
 }
 GY_INLINE vf v_silu(vf x) {
     return v_mul(x, v_sigmoid(x));
-}
-/* x s(u), u = a x + b x^3: s(u) + x u' s(u) s(-u). */
-GY_INLINE vf v_gelu_tanh_slope(vf x) {
-    vf z = v_mul(x, x), u = v_mul(x, v_fma(z, v_set(0.0713548163f), v_set(1.59576912f)));
-    vf du = v_fma(z, v_set(0.2140644489f), v_set(1.59576912f));
-    vf e = v_exp_low(v_or(v_signbit(), u)), d = v_ratio12(v_set(1.0f), v_add(v_set(1.0f), e)), o = v_mul(e, d);
-    vf bend = v_sel(v_eq(o, v_zero()), v_zero(), v_mul(v_mul(x, du), v_mul(d, o))); /* u' may be infinite */
-    return v_add(bend, v_sel(v_lt(x, v_zero()), o, d));
-}
-/* d/dx x s(x) = s + x s (1 - s) = s + x s(x) s(-x). */
-GY_INLINE vf v_silu_slope(vf x) {
-    vf e = v_exp_low(v_or(v_signbit(), x)), d = v_ratio12(v_set(1.0f), v_add(v_set(1.0f), e)), o = v_mul(e, d);
-    return v_fma(v_mul(x, d), o, v_sel(v_lt(x, v_zero()), o, d));
 }
 GY_INLINE vf v_quick_gelu(vf x) {
     return v_mul(x, v_sigmoid(v_mul(v_set(1.702f), x)));
