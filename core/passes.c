@@ -339,6 +339,23 @@ static gy_t sum_of_biases(rewrite *r, const gy_node *n, gy_t bias, gy_t other) {
     return other;
 }
 
+/* x + scatter_add(u): the rows are added to x where it lies. So the gradient of a table that is read by row and as a
+ * matrix (tied embeddings) exists once, and not beside a table of zeros. */
+static gy_t rows_onto(rewrite *r, const gy_node *n) {
+    for (int side = 0; side < 2; side++) {
+        const gy_node *s = r->from->node[n->in[side].id];
+        if (s->op->id != GY_OP_scatter_add || r->uses[s->id] != 1 || s->tap) continue;
+        if (n->in[0].id == n->in[1].id || !gy_shape_equal(gy_shape_of(n->in[1 - side]), s->shape[0])) continue;
+        gy_onto_attr a = {.axis = ((const gy_index_attr *)s->attr)->axis};
+        gy_t in[3] = {mapped(r, n->in[1 - side]), mapped(r, s->in[0]), mapped(r, s->in[1])};
+        gy_node host = *n;
+        host.op = &gy_ops[GY_OP_scatter_onto];
+        host.scope = s->scope;
+        return emit(r, &host, &a, 3, in);
+    }
+    return GY_NONE;
+}
+
 static gy_t fuse(rewrite *r, const gy_node *n) {
     if (n->segment || n->dtype[0] == GY_I64) return GY_NONE;
     gy_act act = act_of(n->op->id);
@@ -348,6 +365,8 @@ static gy_t fuse(rewrite *r, const gy_node *n) {
         return GY_NONE;
     }
     if (n->op->id != GY_OP_add) return GY_NONE;
+    gy_t onto = rows_onto(r, n);
+    if (!gy_is_none(onto)) return onto;
     for (int side = 0; side < 2; side++) {
         const gy_node *p = product_behind(r, n->in[side]);
         gy_t other = mapped(r, n->in[1 - side]);

@@ -94,6 +94,34 @@ static void scatter_add_vjp(const gy_vjp *v) {
     v->gx[0] = gy_gather(v->ct[0], v->in[1], ((const gy_index_attr *)v->attr)->axis);
 }
 
+/* ---- scatter_onto ---- */
+
+static bool scatter_onto_infer(gy_infer *c) {
+    const gy_onto_attr *a = c->attr;
+    gy_shape x = c->in_shape[0], u = c->in_shape[1], index = c->in_shape[2];
+    char tx[GY_SHAPE_TEXT], tu[GY_SHAPE_TEXT], ti[GY_SHAPE_TEXT];
+    if (!is_float(c, 0) || !is_index(c, 2, "indices") || !axis_in(c, a->axis, x)) return false;
+    if (c->in_dtype[1] != c->in_dtype[0])
+        return gy_infer_fail(c, "rows of %s for a value of %s", gy_dtype_name(c->in_dtype[1]),
+                             gy_dtype_name(c->in_dtype[0]));
+    if (!replace_axes(c, x, a->axis, 1, index)) return false;
+    if (!gy_shape_equal(c->shape[0], u))
+        return gy_infer_fail(c, "rows %s for indices %s at axis %d of %s", gy_shape_text(u, tu),
+                             gy_shape_text(index, ti), (int)a->axis, gy_shape_text(x, tx));
+    c->shape[0] = x;
+    return true;
+}
+
+gy_t gy_scatter_onto_(gy_site at, gy_t x, gy_t u, gy_t index, int64_t axis, bool set) {
+    gy_onto_attr a = {from_end(axis, gy_rank(x)), set};
+    return gy_node_make(at, x.g, GY_OP_scatter_onto, &a, 3, (gy_t[]){x, u, index});
+}
+
+static gy_cost scatter_onto_cost(const gy_node *n) { /* where x lies already: the rows read and written, and u */
+    double u = (double)gy_count(n->in[1]) * (double)gy_dtype_size(n->dtype[0]);
+    return (gy_cost){(double)gy_count(n->in[1]), 3 * u + 8 * (double)gy_count(n->in[2])};
+}
+
 /* ---- gather_along, scatter_along_add ---- */
 
 /* Equal ranks, and equal dimensions everywhere but at `axis`. */
@@ -335,6 +363,35 @@ static bool gather_along_cases(gy_case *c, int i) {
     default: return false;
     }
 }
+static bool scatter_onto_cases(gy_case *c, int i) {
+    switch (i) {
+    case 0:
+        c->y = gy_scatter_onto(gy_case_in(c, GY_S(3, 5), -1, 1), gy_case_in(c, GY_S(7, 5), -1, 1),
+                               gy_case_index(c, GY_S(7), -1, 4), 0, false);
+        return true;
+    case 1:
+        c->y = gy_scatter_onto(gy_case_in(c, GY_S(2, 5, 3), -1, 1), gy_case_in(c, GY_S(2, 3, 4, 3), -1, 1),
+                               gy_case_index(c, GY_S(3, 4), 0, 5), 1, false);
+        return true;
+    case 2:
+        c->y = gy_scatter_onto(gy_case_in(c, GY_S(2, 6, 4, 33), -1, 1), gy_case_in(c, GY_S(2, 1, 4, 33), -1, 1),
+                               gy_case_index(c, GY_S(1), 0, 6), 1, true);
+        return true;
+    case 3:
+        c->y = gy_scatter_onto(gy_case_in(c, GY_S(7, 3), -1, 1), gy_slice(gy_case_in(c, GY_S(5, 6), -1, 1), 1, 2, 5),
+                               gy_add(gy_iota(c->g, GY_I64, 5), gy_case_index(c, GY_S(1), 0, 3)), 0, true);
+        return true;
+    case 4:
+        c->y = gy_scatter_onto(gy_case_in(c, GY_S(3, 2), -1, 1), gy_case_in(c, GY_S(0, 2), -1, 1),
+                               gy_case_index(c, GY_S(0), 0, 3), 0, true);
+        return true;
+    case 5:
+        c->y = gy_scatter_onto(gy_case_in(c, GY_S(4, 0), -1, 1), gy_case_in(c, GY_S(2, 0), -1, 1),
+                               gy_case_index(c, GY_S(2), 0, 4), 0, false);
+        return true;
+    default: return false;
+    }
+}
 static bool scatter_along_add_cases(gy_case *c, int i) {
     switch (i) {
     case 0:
@@ -421,6 +478,11 @@ const gy_op_impl gy_impl_gather = {.attr_size = sizeof(gy_index_attr),
                                    .cases = gather_cases};
 const gy_op_impl gy_impl_scatter_add = {
     .attr_size = sizeof(gy_index_attr), .infer = scatter_add_infer, .vjp = scatter_add_vjp, .cases = scatter_add_cases};
+const gy_op_impl gy_impl_scatter_onto = {.attr_size = sizeof(gy_onto_attr),
+                                         .infer = scatter_onto_infer,
+                                         .cost = scatter_onto_cost,
+                                         .cases = scatter_onto_cases,
+                                         .nodiff = "sums are made of it after differentiation, and caches by it"};
 const gy_op_impl gy_impl_gather_along = {.attr_size = sizeof(gy_index_attr),
                                          .infer = gather_along_infer,
                                          .vjp = gather_along_vjp,

@@ -13,6 +13,10 @@
 typedef struct gy_index_attr {
     int64_t axis, n;
 } gy_index_attr;
+/* op scatter_onto: the indexed axis of x; set: rows take the place of x's, instead of being added. */
+typedef struct gy_onto_attr {
+    int64_t axis, set;
+} gy_onto_attr;
 /* op spmm: y = A b (trans 0) or A^T b (trans 1) with A in CSR; n: rows of y. */
 typedef struct gy_spmm_attr {
     int64_t trans, n;
@@ -29,6 +33,12 @@ gy_t gy_gather_(gy_site at, gy_t x, gy_t index, int64_t axis);
  * over index_i = j, added in the order of i whatever the number of threads. Gradient: gy_gather. */
 gy_t gy_scatter_add_(gy_site at, gy_t u, gy_t index, int64_t axis, int64_t n);
 #define gy_scatter_add(u, index, axis, n) gy_scatter_add_(GY_HERE, u, index, axis, n)
+
+/* x [A..., N, B...] float, u [A..., I..., B...], index [I...] -> x's shape: x with the rows u_i added to, or with `set`
+ * in place of, rows index_i along `axis`; with `set` no index may stand twice. In memory that x leaves, a plan touches
+ * these rows alone. Not differentiable: the planner makes it of sums with scatter_add, and caches are kept by it. */
+gy_t gy_scatter_onto_(gy_site at, gy_t x, gy_t u, gy_t index, int64_t axis, bool set);
+#define gy_scatter_onto(x, u, index, axis, set) gy_scatter_onto_(GY_HERE, x, u, index, axis, set)
 
 /* x [A..., N, B...] any dtype, index [A..., I, B...] -> index's shape, y[a, i, b] = x[a, index[a, i, b], b]
  * (numpy.take_along_axis; other axes equal, no broadcasting). Gradient: gy_scatter_along_add. */

@@ -29,6 +29,42 @@ GY_KERNEL(gather, gather_args, THREADS) {
     gy_copy_element(a->y, e, inside ? a->x : NULL, inside ? (outer * a->axis + i) * a->inner + c : 0, a->bytes);
 }
 
+/* ---- rows onto others ---- */
+
+typedef struct {
+    const void *x, *u;
+    const int64_t *index;          /* put: of each row of u */
+    const int64_t *start, *member; /* add: target t's rows of u */
+    void *y;
+    int64_t n, sources, targets, inner; /* elements of u (put), else of y */
+    int bytes;
+} onto_args;
+
+/* Puts the rows of u where index says; without it adds to each row of y what its list has, in order; without lists
+ * copies x. */
+GY_KERNEL(onto, onto_args, THREADS) {
+    int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (e >= a->n) return;
+    if (!a->index && !a->start) {
+        gy_copy_element(a->y, e, a->x, e, a->bytes);
+        return;
+    }
+    int64_t each = a->index ? a->sources : a->targets;
+    int64_t row = gy_quotient(e, a->inner), outer = gy_quotient(row, each), i = row - outer * each;
+    int64_t c = e - row * a->inner;
+    if (a->index) {
+        int64_t to = a->index[i];
+        if (to >= 0 && to < a->targets)
+            gy_copy_element(a->y, (outer * a->targets + to) * a->inner + c, a->u, e, a->bytes);
+        return;
+    }
+    bool wide = a->bytes == 8;
+    double sum = gy_number(a->x, wide, e);
+    for (int64_t m = a->start[i]; m < a->start[i + 1]; m++)
+        sum += gy_number(a->u, wide, (outer * a->sources + a->member[m]) * a->inner + c);
+    gy_put_number(a->y, wide, e, sum);
+}
+
 /* ---- sums and maxima of lists ---- */
 
 typedef struct {
@@ -177,6 +213,8 @@ GY_KERNEL(csr_sampled_product, csr_args, THREADS) {
 void cuda_gather(const gy_kargs *k);
 void cuda_gather_along(const gy_kargs *k);
 void cuda_scatter_add(const gy_kargs *k);
+void cuda_scatter_onto(const gy_kargs *k);
+size_t cuda_scatter_onto_scratch(const gy_kargs *k, int threads);
 size_t cuda_scatter_add_scratch(const gy_kargs *k, int threads);
 void cuda_scatter_along_add(const gy_kargs *k);
 size_t cuda_scatter_along_add_scratch(const gy_kargs *k, int threads);
@@ -246,6 +284,39 @@ static list_args scattered(const gy_kargs *k) {
 }
 void cuda_scatter_add(const gy_kargs *k) {
     if (gy_shape_count(k->out[0].shape)) launch_lists(k, &list_sum, scattered(k));
+}
+
+size_t cuda_scatter_onto_scratch(const gy_kargs *k, int threads) {
+    (void)threads;
+    const gy_onto_attr *attr = k->attr;
+    return attr->set ? 0 : 8 * (size_t)bucket_words(gy_shape_count(k->in[2].shape), k->in[0].shape.dim[attr->axis]);
+}
+static void launch_onto(const gy_kargs *k, onto_args a) {
+    if (a.n) gy_cuda_launch(k, &onto, (gy_grid){gy_blocks(a.n, THREADS), 1, 1}, THREADS, 0, &a, sizeof a);
+}
+void cuda_scatter_onto(const gy_kargs *k) {
+    const gy_onto_attr *attr = k->attr;
+    fold f = fold_at(k->out[0].shape, attr->axis);
+    int64_t n = gy_shape_count(k->in[2].shape), count = gy_shape_count(k->out[0].shape);
+    onto_args a = {.x = k->in[0].data,
+                   .u = k->in[1].data,
+                   .y = k->out[0].data,
+                   .n = count,
+                   .sources = n,
+                   .targets = f.axis,
+                   .inner = f.inner,
+                   .bytes = (int)gy_dtype_size(k->in[0].dtype)};
+    if (count == 0) return;
+    if (attr->set) {
+        if (a.x != a.y) launch_onto(k, a);
+        a.index = k->in[2].data;
+        a.n = gy_shape_count(k->in[1].shape);
+    } else {
+        cuda_buckets b = bucket_sort(k, k->scratch, k->in[2].data, n, f.axis, f.axis, n, 1);
+        a.start = b.start;
+        a.member = b.member;
+    }
+    launch_onto(k, a);
 }
 void cuda_segment_max(const gy_kargs *k) {
     if (gy_shape_count(k->out[0].shape) == 0) return;

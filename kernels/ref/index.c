@@ -96,6 +96,13 @@ size_t ref_scatter_add_scratch(const gy_kargs *k, int threads) {
     return bucket_bytes(a->n, gy_shape_count(k->in[1].shape));
 }
 
+size_t ref_scatter_onto_scratch(const gy_kargs *k, int threads);
+size_t ref_scatter_onto_scratch(const gy_kargs *k, int threads) {
+    (void)threads;
+    const gy_onto_attr *a = k->attr;
+    return bucket_bytes(k->in[0].shape.dim[a->axis], gy_shape_count(k->in[2].shape));
+}
+
 size_t ref_scatter_along_add_scratch(const gy_kargs *k, int threads);
 size_t ref_scatter_along_add_scratch(const gy_kargs *k, int threads) { /* one lane of sums a worker */
     const gy_index_attr *a = k->attr;
@@ -155,6 +162,48 @@ void NAME(scatter_add)(const gy_kargs *k) {
     if (gy_shape_count(k->out[0].shape) == 0) return;
     w.b = fill_buckets(k->scratch, k->in[1].data, n, a->n);
     run_rows(&w.j, w.j.x.outer * a->n, w.j.x.inner, NAME(scatter_add_tile));
+}
+
+/* Rows that no source has for its target are left alone where y lies on x. */
+static void NAME(scatter_onto_tile)(void *arg, int64_t t, int worker) {
+    (void)worker;
+    const NAME(work) *w = arg;
+    const job *j = &w->j;
+    const T *x = j->k->in[0].data, *u = j->k->in[1].data;
+    T *y = j->k->out[0].data;
+    bool set = ((const gy_onto_attr *)j->k->attr)->set;
+    int64_t lo, hi, inner = j->x.inner;
+    gy_tile_range(j->x.outer * j->x.axis, j->grain, t, &lo, &hi);
+    for (int64_t r = lo; r < hi; r++) {
+        int64_t o = r / j->x.axis, target = r % j->x.axis;
+        int64_t first = w->b.start[target], end = w->b.start[target + 1];
+        if (first == end && x != y) memcpy(y + r * inner, x + r * inner, sizeof(T) * (size_t)inner);
+        if (first == end) continue;
+        if (set) {
+            memcpy(y + r * inner, u + (o * j->n + w->b.member[end - 1]) * inner, sizeof(T) * (size_t)inner);
+            continue;
+        }
+        for (int64_t c0 = 0; c0 < inner; c0 += LANES) {
+            acc_t sum[LANES];
+            int64_t lanes = inner - c0 < LANES ? inner - c0 : LANES;
+            for (int64_t c = 0; c < lanes; c++) sum[c] = x[r * inner + c0 + c];
+            for (int64_t m = first; m < end; m++) {
+                const T *from = u + (o * j->n + w->b.member[m]) * inner + c0;
+                for (int64_t c = 0; c < lanes; c++) sum[c] += from[c];
+            }
+            for (int64_t c = 0; c < lanes; c++) y[r * inner + c0 + c] = (T)sum[c];
+        }
+    }
+}
+
+void NAME(scatter_onto)(const gy_kargs *k);
+void NAME(scatter_onto)(const gy_kargs *k) {
+    const gy_onto_attr *a = k->attr;
+    int64_t n = gy_shape_count(k->in[2].shape);
+    NAME(work) w = {.j = {.k = k, .x = fold_at(k->out[0].shape, a->axis), .n = n}};
+    if (gy_shape_count(k->out[0].shape) == 0) return;
+    w.b = fill_buckets(k->scratch, k->in[2].data, n, w.j.x.axis);
+    run_rows(&w.j, w.j.x.outer * w.j.x.axis, w.j.x.inner, NAME(scatter_onto_tile));
 }
 
 static void NAME(scatter_along_tile)(void *arg, int64_t t, int worker) {

@@ -16,13 +16,18 @@ static bool asked(const gy_mod *m, const char *name, int64_t l) {
     return gy_tapped(m, full);
 }
 
-/* The cached keys or values of layer l. */
-static gy_t cached(gy_mod *m, const gy_kv *kv, const char *which, int64_t l, gy_t like) {
+/* The cache of layer l's keys or values, [B, capacity, G, D]. NULL: the graph is poisoned. */
+static gy_state *cache_of(gy_mod *m, const gy_kv *kv, const char *which, int64_t l, gy_t like) {
     char name[32];
     snprintf(name, sizeof name, "%s.%" PRId64, which, l);
     gy_shape s = GY_S(gy_dim(like, 0), kv->capacity, gy_dim(like, 2), gy_dim(like, 3));
     gy_state *st = gy_state_get(kv->store, name, GY_SLOT, gy_dtype_of(like), s, (gy_init){GY_INIT_ZEROS}, 0);
-    return st ? gy_read(m->g, st) : gy_poison(m->g, GY_HERE, "%s", gy_error(gy_graph_ctx(m->g)));
+    if (!st) gy_poison(m->g, GY_HERE, "%s", gy_error(gy_graph_ctx(m->g)));
+    return st;
+}
+/* Puts the rows of the tokens at hand in. */
+static void keep(gy_mod *m, const gy_kv *kv, gy_state *cache, gy_t rows) {
+    if (cache) gy_assign(cache, gy_scatter_onto(gy_read(m->g, cache), rows, kv->slots, 1, true));
 }
 
 /* u8 [T, T]: token i sees tokens 0..i. */
@@ -58,18 +63,12 @@ static gy_t merge(gy_t past, gy_t now) {
 gy_t gy_attend_(gy_mod *m, int64_t l, gy_attend_args a) {
     const gy_kv *kv = a.kv;
     gy_t q = gy_point(m, "q", l, a.q), k = gy_point(m, "k", l, a.k), v = gy_point(m, "v", l, a.v);
-    gy_t past_k = GY_NONE, past_v = GY_NONE, z;
-    char name[32];
-    if (kv) {
-        snprintf(name, sizeof name, "k.%" PRId64, l);
-        gy_output(k, name);
-        name[0] = 'v';
-        gy_output(v, name);
-    }
-    bool past = kv && kv->capacity > 0;
+    gy_t past_k = GY_NONE, past_v = GY_NONE, new_k = k, new_v = v, z;
+    gy_state *k_cache = kv ? cache_of(m, kv, "k", l, k) : NULL, *v_cache = kv ? cache_of(m, kv, "v", l, v) : NULL;
+    bool past = k_cache && v_cache && !gy_is_none(kv->seen);
     if (past) {
-        past_k = cached(m, kv, "k", l, k);
-        past_v = cached(m, kv, "v", l, v);
+        past_k = gy_read(m->g, k_cache);
+        past_v = gy_read(m->g, v_cache);
     }
     if (asked(m, "scores", l) || asked(m, "pattern", l)) {
         int64_t b = gy_dim(q, 0), t = gy_dim(q, 1);
@@ -85,6 +84,10 @@ gy_t gy_attend_(gy_mod *m, int64_t l, gy_attend_args a) {
     } else {
         z = gy_attention(q, k, v, .mask = a.mask, .causal = a.causal);
         if (past) z = merge(gy_attention(q, past_k, past_v, .mask = kv->seen), z);
+    }
+    if (kv) {
+        keep(m, kv, k_cache, new_k);
+        keep(m, kv, v_cache, new_v);
     }
     return gy_point(m, "z", l, z);
 }

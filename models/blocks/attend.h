@@ -21,13 +21,13 @@
 #include "../../core/gyrus.h"
 
 /* Keys and values of the tokens seen so far, in states "k.l" and "v.l" [B, capacity, G, D] of a store of their own.
- * Keys are kept after rotation. A graph reads them and puts out its own tokens' keys and values as "k.l", "v.l"
- * [B, T, G, D]; whoever runs the plan copies these rows into the states: an assignment in the graph would
- * write the whole cache at every step. */
+ * Keys are kept after rotation. A graph attends to them and then puts its own tokens' keys and values in, layer by
+ * layer; of the cache a plan writes these rows alone. */
 typedef struct gy_kv {
     gy_store *store;
-    int64_t capacity; /* 0: nothing has been seen, the graph does not read the states */
-    gy_t seen;        /* u8 [B, 1, 1, capacity]: cached tokens that may be attended to */
+    int64_t capacity;
+    gy_t slots; /* i64 [T]: where in the cache the tokens go */
+    gy_t seen;  /* u8 [B, 1, 1, capacity]: cached tokens that may be attended to; GY_NONE: there are none */
 } gy_kv;
 
 /* A hook point of layer l: gy_tap of "name.l" in m's scope. */

@@ -90,7 +90,7 @@ static gy_status compile(gy_generator *g, int64_t t, bool past, stage *s) {
     gy_mod m = gy_mod_make(s->graph, g->args.store, 0, false);
     m.hooks = g->args.hooks;
     m.n_hooks = g->args.n_hooks;
-    gy_kv kv = {.store = g->cache, .capacity = past ? g->args.capacity : 0};
+    gy_kv kv = {.store = g->cache, .capacity = g->args.capacity, .slots = gy_input(s->graph, "slots", GY_I64, GY_S(t))};
     if (past) kv.seen = gy_input(s->graph, "seen", GY_U8, GY_S(b, 1, 1, g->args.capacity));
     gy_lm_in in = {.ids = gy_input(s->graph, "ids", GY_I64, GY_S(b, t)),
                    .positions = gy_input(s->graph, "positions", GY_I64, GY_S(b, t)),
@@ -116,25 +116,6 @@ static gy_status stage_for(gy_generator *g, int64_t t, stage **out) {
     return st;
 }
 
-/* The new rows of every layer's keys and values into the cache. */
-static gy_status keep(gy_generator *g, const stage *s) {
-    char name[32];
-    int64_t row = g->lm.kv_heads * g->lm.head_width, b = g->args.rows, cap = g->args.capacity;
-    for (int64_t l = 0; l < g->lm.layers; l++)
-        for (int i = 0; i < 2; i++) {
-            snprintf(name, sizeof name, "%c.%" PRId64, i ? 'v' : 'k', l);
-            gy_tensor t = gy_plan_output(s->plan, name);
-            gy_state *st = gy_state_get(g->cache, name, GY_SLOT, t.dtype,
-                                        GY_S(b, cap, g->lm.kv_heads, g->lm.head_width), (gy_init){GY_INIT_ZEROS}, 0);
-            if (!st) return gy_error_status(g->ctx);
-            size_t bytes = (size_t)row * gy_dtype_size(t.dtype);
-            for (int64_t r = 0; r < b; r++)
-                memcpy((char *)st->value.data + (size_t)(r * cap + g->length) * bytes,
-                       (const char *)t.data + (size_t)(r * s->tokens) * bytes, (size_t)s->tokens * bytes);
-        }
-    return GY_OK;
-}
-
 gy_status gy_generator_feed(gy_generator *g, const int64_t *ids, int64_t t) {
     int64_t b = g->args.rows, cap = g->args.capacity;
     stage *s;
@@ -150,7 +131,9 @@ gy_status gy_generator_feed(gy_generator *g, const int64_t *ids, int64_t t) {
     if (st != GY_OK) return st;
     int64_t *in_ids = gy_plan_input(s->plan, "ids"), *position = gy_plan_input(s->plan, "positions");
     uint8_t *seen = gy_plan_input(s->plan, "seen"), *mask = gy_plan_input(s->plan, "mask");
+    int64_t *slot = gy_plan_input(s->plan, "slots");
     memcpy(in_ids, ids, (size_t)(b * t) * sizeof *ids);
+    for (int64_t i = 0; i < t; i++) slot[i] = g->length + i;
     for (int64_t r = 0; r < b; r++) {
         for (int64_t i = 0; i < t; i++) {
             int64_t at = g->length + i - g->start[r];
@@ -160,7 +143,6 @@ gy_status gy_generator_feed(gy_generator *g, const int64_t *ids, int64_t t) {
         for (int64_t i = 0; seen && i < cap; i++) seen[r * cap + i] = i >= g->start[r] && i < g->length;
     }
     st = gy_plan_run(s->plan);
-    if (st == GY_OK) st = keep(g, s);
     if (st != GY_OK) return st;
     gy_tensor next = gy_plan_output(s->plan, "next");
     memcpy(g->logits, next.data, gy_tensor_bytes(&next));

@@ -27,7 +27,7 @@ static double frequency(const gy_rope_args *a, int64_t j, int64_t width) {
 gy_rope gy_rope_tables(gy_mod *m, const gy_rope_args *a, const gy_lm_in *in, int64_t width) {
     gy_ctx *ctx = gy_graph_ctx(m->g);
     int64_t t = gy_lm_tokens(in), half = width / 2, n = t;
-    if (in->kv) n += in->kv->capacity;
+    if (in->kv && !gy_is_none(in->kv->seen)) n += in->kv->capacity;
     gy_tensor table[2] = {{0}};
     gy_rope none = {GY_NONE, GY_NONE};
     if (gy_graph_status(m->g) != GY_OK) return none;
