@@ -91,7 +91,7 @@ bool bench_same_work(const bench_row *a, const bench_row *b);
 /* The rows as a JSON array, the contract of `gyrus bench --json`; text is gy_malloc'd. */
 gy_status bench_rows_json(const bench_report *r, char **text, size_t *n) GY_MUST_CHECK;
 /* The whole report as a JSON object: version, commit, date, cpu, threads, caches, peaks, peers, rows; numbers of rows
- * with six digits, a row a line. */
+ * with five digits, a row a line. */
 gy_status bench_save(const bench_report *r, const char *path) GY_MUST_CHECK;
 /* Reads what bench_save wrote, or an array of rows alone. */
 gy_status bench_load(gy_ctx *ctx, const char *path, bench_report *out) GY_MUST_CHECK;

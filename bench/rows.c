@@ -56,10 +56,10 @@ void bench_report_peer(bench_report *r, const char *name, const char *version) {
 
 /* ---- writing ---- */
 
-/* Six digits: more than a clock means, and a file a third as long. */
+/* Five digits: more than a clock means, and a file a third as long. */
 static void put_short(gy_json_writer *w, const char *key, double value) {
     char text[40];
-    snprintf(text, sizeof text, "%.6g", value);
+    snprintf(text, sizeof text, "%.5g", value);
     gy_json_put_real(w, key, strtod(text, NULL));
 }
 

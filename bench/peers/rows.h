@@ -3,6 +3,7 @@
 #ifndef GY_PEER_ROWS_H
 #define GY_PEER_ROWS_H
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -60,6 +61,17 @@ static int32_t row_id(const char *name, int64_t k, int64_t vocabulary) {
     char one[64];
     snprintf(one, sizeof one, "%s.%lld", name, (long long)k);
     return (int32_t)((double)(row_pool(row_start(one), 0) + 0.5f) * (double)vocabulary);
+}
+
+/* A parameter of rows x columns values, or of `rows` (columns 0), as the checkpoint has it; `turned`: its transpose. */
+static void row_parameter(const char *name, int64_t rows, int64_t columns, bool turned, float *out) {
+    int64_t start = row_start(name), at = 0;
+    size_t len = strlen(name);
+    bool weight = len > 6 && strcmp(name + len - 6, "weight") == 0;
+    double gain = columns ? sqrt(12.0 / (double)columns) : 0.1, shift = !columns && weight ? 1 : 0;
+    if (!columns) columns = 1;
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < columns; j++, at++) out[turned ? j * rows + i : at] = row_real(start, at, gain, shift);
 }
 
 /* ---- memory ---- */

@@ -300,7 +300,8 @@ gy_status gy_report_table(gy_report *r, const char *name, const gy_report_rows *
     if (settle_panel(r, name, NULL) != GY_OK) return r->status;
     gy_text *t = &r->body;
     r->tables++;
-    GY_DRAW(t, "<figure id=\"t%\"><div class=\"scroll\"><table>\n<thead><tr>", (double)r->tables);
+    GY_DRAW(t, "<figure id=\"t%\"><div class=\"scroll", (double)r->tables);
+    gy_text_put(t, tb->n_columns > 6 ? " wide\"><table>\n<thead><tr>" : "\"><table>\n<thead><tr>");
     for (int pass = 0; pass < 2; pass++) { /* headings, then rows */
         int64_t rows = pass ? tb->n_rows : 1;
         for (int64_t i = 0; i < rows; i++) {

@@ -48,6 +48,8 @@ static const char *const REPORT_STYLE[] = {
     "font-variant-numeric:tabular-nums;border-top:2px solid var(--ink);border-bottom:1px solid var(--ink)}"
     "th,td{padding:7px 14px 7px 2px;text-align:left;vertical-align:top}th{font-size:13px;font-weight:620;"
     "border-bottom:1px solid var(--ink)}tbody tr+tr td{border-top:1px solid var(--line)}"
+    ".wide{width:min(96vw,1320px);margin-left:50%;transform:translateX(-50%)}.wide table{font-size:12.5px}"
+    ".wide th,.wide td{padding:4px 9px 4px 2px;white-space:nowrap}"
     "th.num,td.num{text-align:right;white-space:nowrap}.num+:not(.num){padding-left:18px}"
     ".formula{margin:20px 0;padding:14px 18px;background:var(--wash);border-radius:8px;overflow-x:auto}"
     ".formula .eq{font-size:19px;font-style:italic;white-space:pre-wrap;font-family:'STIX Two Math','Cambria Math',"
