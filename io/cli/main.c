@@ -48,7 +48,7 @@ static const cli_option eval_options[] = {{"--data", "PATH", "another data set t
                                           {0}};
 static const cli_option run_options[] = {
     CONFIG_OPTIONS,
-    {"--weights", "F", "safetensors or PyTorch .pth: parameters (default: the run folder's checkpoint)"},
+    {"--weights", "F", "safetensors, PyTorch .pth or run folder: parameters (default: the run's checkpoint)"},
     {"--input", "name=F.npy", "an input; repeatable"},
     {"--output", "name=F.npy", "an output to write; repeatable"},
     {"--seed", "S", "seed of initial values, without weights (default 0)"},
@@ -57,7 +57,7 @@ static const cli_option run_options[] = {
     {"--dry-run", NULL, "print inputs, outputs and memory, then stop"},
     {0}};
 static const cli_option sample_options[] = {CONFIG_OPTIONS,
-                                            {"--weights", "F", "safetensors or PyTorch .pth: parameters"},
+                                            {"--weights", "F", "safetensors, PyTorch .pth or run folder: parameters"},
                                             {"-n", "N", "how many (default 16)"},
                                             {"--seed", "S", "seed (default 0)"},
                                             {"-o", "grid.png", "picture to write"},
