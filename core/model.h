@@ -126,6 +126,7 @@ struct gy_model_def {
      * text); NULL-terminated, NULL: none. All other differences are refused by name. */
     const char *const *ignorable;
     const gy_weight_rule *weights; /* other names of its tensors in public files; may be NULL */
+    const char *trained_as;        /* slug of the model that this one is a part of and trained with; NULL: none */
 
     /* Checks the values of a configuration together (heads divide width, ...). */
     gy_status (*check)(gy_ctx *ctx, const void *cfg);

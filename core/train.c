@@ -247,7 +247,12 @@ static gy_status take_share(gy_job *j, gy_plan *whole, gy_plan *part) {
 /* ---- the loop ---- */
 
 gy_status gy_job_open(gy_job *j) {
-    if (!j->def->open) return gy_fail(j->ctx, GY_ERR_UNSUPPORTED, "%s has no data set of its own", j->def->slug);
+    const char *slug = j->def->slug, *whole = j->def->trained_as;
+    if (whole)
+        return gy_fail(j->ctx, GY_ERR_UNSUPPORTED,
+                       "%s is a part of %s and trained with it: gyrus train %s --out D, then gyrus run %s --weights D",
+                       slug, whole, whole, slug);
+    if (!j->def->open) return gy_fail(j->ctx, GY_ERR_UNSUPPORTED, "%s has no data set of its own", slug);
     return j->def->open(j);
 }
 

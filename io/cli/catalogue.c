@@ -256,6 +256,7 @@ static int show(gy_ctx *ctx, const cli_args *a, gy_job *j, facts *f) {
     printf("%-12s %s forward, %s a training step\n", "work", cli_count_text(fwd.flops, "FLOP", t1),
            cli_count_text(step.flops, "FLOP", t2));
     printf("%-12s %s moved a step, peak %s\n", "memory", cli_bytes_text(step.bytes, t1), cli_bytes_text(peak, t2));
+    if (d->trained_as) printf("%-12s with %s, which it is a part of\n", "training", d->trained_as);
     for (const gy_config *c = d->configs; c->name; c++)
         printf("%-12s %s: %s\n", c == d->configs ? "configs" : "", c->name, c->help);
     for (const gy_option *o = d->options; o && o->name; o++) {

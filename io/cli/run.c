@@ -63,6 +63,15 @@ gy_graph *cli_build(gy_job *j, int64_t batch) {
     return NULL;
 }
 
+/* A run folder stands for its checkpoint: a part of the model that was trained there finds its tensors. */
+static gy_status load_weights(gy_ctx *ctx, const char *weights, gy_job *j) {
+    char *inside = is_run_folder(ctx, weights) ? gy_path_join(ctx, weights, "checkpoint.safetensors") : NULL;
+    gy_status s =
+        gy_weights_load_as(ctx, inside ? inside : weights, cli_limits(), j->store, j->def->ignorable, j->def->weights);
+    gy_free(ctx, inside);
+    return s;
+}
+
 gy_status cli_load_weights(gy_ctx *ctx, const cli_args *a, gy_job *j) {
     const char *weights = cli_get(a, "--weights");
     if (!weights) {
@@ -72,7 +81,7 @@ gy_status cli_load_weights(gy_ctx *ctx, const cli_args *a, gy_job *j) {
     }
     gy_graph *g = cli_build(j, 1);
     if (!g) return gy_error_status(ctx);
-    gy_status s = gy_weights_load_as(ctx, weights, cli_limits(), j->store, j->def->ignorable, j->def->weights);
+    gy_status s = load_weights(ctx, weights, j);
     gy_graph_free(g);
     return s;
 }

@@ -64,8 +64,11 @@ static gy_status find_tokenizer(text_job *w) {
     char *beside = NULL;
     if (!path && weights) {
         const char *slash = strrchr(weights, '/');
-        beside = slash ? gy_format(w->ctx, "%.*s/tokenizer.json", (int)(slash - weights), weights)
-                       : gy_strdup(w->ctx, "tokenizer.json");
+        if (gy_path_is_dir(weights))
+            beside = gy_path_join(w->ctx, weights, "tokenizer.json");
+        else
+            beside = slash ? gy_format(w->ctx, "%.*s/tokenizer.json", (int)(slash - weights), weights)
+                           : gy_strdup(w->ctx, "tokenizer.json");
         if (!beside) return GY_ERR_NOMEM;
         if (gy_path_exists(beside)) path = beside;
     }

@@ -1,6 +1,7 @@
 #include "clip.h"
 
 #include <inttypes.h>
+#include <math.h>
 
 const gy_vit_names gy_clip_names = {.norm1 = "layer_norm1",
                                     .q = "self_attn.q_proj",
@@ -28,26 +29,26 @@ const gy_vit_names gy_clip_names = {.norm1 = "layer_norm1",
         to ".*.mlp.fc2.bias", from ".*.mlp.c_proj.bias"                                                                \
     }
 
-const gy_weight_rule gy_clip_text_rules[] = {
-    LAYERS("text_model.encoder.layers", "transformer.resblocks"),
-    {"text_model.embeddings.token_embedding.weight", "token_embedding.weight"},
-    {"text_model.embeddings.position_embedding.weight", "positional_embedding"},
-    {"text_model.final_layer_norm.*", "ln_final.*"},
-    {"text_projection.weight", "text_projection", .transpose = true},
-    {"*", "cond_stage_model.transformer.*"},
-    {0},
-};
+#define TEXT_RULES                                                                                                     \
+    LAYERS("text_model.encoder.layers", "transformer.resblocks"),                                                      \
+        {"text_model.embeddings.token_embedding.weight", "token_embedding.weight"},                                    \
+        {"text_model.embeddings.position_embedding.weight", "positional_embedding"},                                   \
+        {"text_model.final_layer_norm.*", "ln_final.*"}, {                                                             \
+        "text_projection.weight", "text_projection", .transpose = true                                                 \
+    }
 
-const gy_weight_rule gy_clip_vision_rules[] = {
-    LAYERS("vision_model.encoder.layers", "visual.transformer.resblocks"),
-    {"vision_model.embeddings.class_embedding", "visual.class_embedding"},
-    {"vision_model.embeddings.patch_embedding.weight", "visual.conv1.weight"},
-    {"vision_model.embeddings.position_embedding.weight", "visual.positional_embedding"},
-    {"vision_model.pre_layrnorm.*", "visual.ln_pre.*"},
-    {"vision_model.post_layernorm.*", "visual.ln_post.*"},
-    {"visual_projection.weight", "visual.proj", .transpose = true},
-    {0},
-};
+#define VISION_RULES                                                                                                   \
+    LAYERS("vision_model.encoder.layers", "visual.transformer.resblocks"),                                             \
+        {"vision_model.embeddings.class_embedding", "visual.class_embedding"},                                         \
+        {"vision_model.embeddings.patch_embedding.weight", "visual.conv1.weight"},                                     \
+        {"vision_model.embeddings.position_embedding.weight", "visual.positional_embedding"},                          \
+        {"vision_model.pre_layrnorm.*", "visual.ln_pre.*"}, {"vision_model.post_layernorm.*", "visual.ln_post.*"}, {   \
+        "visual_projection.weight", "visual.proj", .transpose = true                                                   \
+    }
+
+const gy_weight_rule gy_clip_text_rules[] = {TEXT_RULES, {"*", "cond_stage_model.transformer.*"}, {0}};
+const gy_weight_rule gy_clip_vision_rules[] = {VISION_RULES, {0}};
+const gy_weight_rule gy_clip_rules[] = {TEXT_RULES, VISION_RULES, {0}};
 
 /* Buffers, the learned temperature, and the other tower. */
 const char *const gy_clip_text_ignorable[] = {"*position_ids",  "attn_mask", "logit_scale",
@@ -55,6 +56,7 @@ const char *const gy_clip_text_ignorable[] = {"*position_ids",  "attn_mask", "lo
 const char *const gy_clip_vision_ignorable[] = {
     "*position_ids",          "attn_mask",  "logit_scale",          "text_*", "transformer.*",
     "token_embedding.weight", "ln_final.*", "positional_embedding", NULL};
+const char *const gy_clip_ignorable[] = {"*position_ids", "attn_mask", NULL};
 
 static const gy_init small = {GY_INIT_NORMAL, 0.02};
 
@@ -144,4 +146,32 @@ gy_clip_out gy_clip_vision(gy_mod *m, const gy_clip_vision_config *c, gy_t pixel
     o.embeds = gy_squeeze(gy_slice(o.tokens, 1, 0, 1), 1);             /* [B, P] */
     o.tokens = relative_to(o.tokens, o.embeds);
     return o;
+}
+
+gy_clip_pair gy_clip_both(gy_mod *m, const gy_clip_text_config *t, const gy_clip_vision_config *v, gy_t ids,
+                          gy_t pixels) {
+    gy_clip_pair p = {.text = gy_clip_text(m, t, ids).embeds, .image = gy_clip_vision(m, v, pixels).embeds};
+    if (gy_is_none(p.text) || gy_is_none(p.image) || t->projection != v->projection) {
+        p.per_image = p.per_text = gy_poison(m->g, GY_HERE,
+                                             "clip: the towers project to widths of %" PRId64 " and %" PRId64
+                                             ", expected one width of 1 or more",
+                                             t->projection, v->projection);
+        return p;
+    }
+    p.scale = gy_exp(gy_param(m, "logit_scale", GY_S0, GY_INIT_CONSTANT, -log(0.07)));
+    gy_t cosine = gy_matmul(gy_l2_normalize(p.image), gy_l2_normalize(p.text), .trans_b = true);
+    p.per_image = gy_mul(cosine, p.scale); /* [pictures, texts] */
+    p.per_text = gy_transpose(p.per_image);
+    return p;
+}
+
+gy_t gy_clip_loss(gy_clip_pair p) {
+    return gy_info_nce(.a = p.image, .b = p.text, .scale = p.scale);
+}
+
+void gy_clip_bound_scale(gy_mod *m) {
+    gy_state *s = gy_mod_state(m, "logit_scale");
+    if (!s || gy_graph_status(m->g) != GY_OK) return;
+    gy_t most = gy_full(m->g, s->value.dtype, GY_S0, log(100));
+    gy_assign_next(s, gy_minimum(gy_next(m->g, s), most));
 }

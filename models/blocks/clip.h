@@ -52,8 +52,23 @@ gy_clip_out gy_clip_vision(gy_mod *m, const gy_clip_vision_config *c, gy_t pixel
 #define GY_CLIP_MEAN      0.48145466, 0.4578275, 0.40821073
 #define GY_CLIP_DEVIATION 0.26862954, 0.26130258, 0.27577711
 
+/* Both towers, as transformers' CLIPModel has them, and the parameter logit_scale, the logarithm of 1 / temperature. */
+typedef struct gy_clip_pair {
+    gy_t text, image;         /* [texts, projection], [pictures, projection]: embeddings before they are normed */
+    gy_t scale;               /* exp(logit_scale) */
+    gy_t per_image, per_text; /* scale times cosines: [pictures, texts], [texts, pictures] */
+} gy_clip_pair;
+/* ids i64 [texts, T], pixels [pictures, image, image, 3]; projections of one width. */
+gy_clip_pair gy_clip_both(gy_mod *m, const gy_clip_text_config *t, const gy_clip_vision_config *v, gy_t ids,
+                          gy_t pixels);
+/* Sec. 2.3, fig. 3: the mean of the cross-entropies of rows and columns of the logits; picture i belongs to text i and
+ * to no other text of the batch. */
+gy_t gy_clip_loss(gy_clip_pair p);
+/* Sec. 2.5: after the optimizer's step (which must come first), logit_scale is brought back to at most ln 100. */
+void gy_clip_bound_scale(gy_mod *m);
+
 /* OpenCLIP's names, Stable Diffusion's prefix, and what a file of both towers holds besides. */
-extern const gy_weight_rule gy_clip_text_rules[], gy_clip_vision_rules[];
-extern const char *const gy_clip_text_ignorable[], *const gy_clip_vision_ignorable[];
+extern const gy_weight_rule gy_clip_text_rules[], gy_clip_vision_rules[], gy_clip_rules[];
+extern const char *const gy_clip_text_ignorable[], *const gy_clip_vision_ignorable[], *const gy_clip_ignorable[];
 
 #endif

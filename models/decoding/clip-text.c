@@ -6,7 +6,10 @@
  * A causal transformer reads 77 tokens; the state at the end token, projected, is the sentence's embedding. Diffusion
  * models are conditioned on all states (Stable Diffusion 1: `sd15`, after the final norm; 2: those of the layer before
  * the last, again normed) and Versatile Diffusion on all of them projected. Public weights of transformers, OpenCLIP
- * and Stable Diffusion files load by name (models/blocks/clip.h). */
+ * and Stable Diffusion files load by name (models/blocks/clip.h), and so does what `gyrus train clip` leaves:
+ *
+ *     gyrus train clip --out runs/clip
+ *     gyrus run clip-text --weights runs/clip --input ids=i.npy --output text_embeds=t.npy */
 #include "../blocks/clip.h"
 
 #include <inttypes.h>
@@ -80,5 +83,6 @@ const gy_model_def gy_model_clip_text = {.slug = "clip-text",
                                          .configs = configs,
                                          .weights = gy_clip_text_rules,
                                          .ignorable = gy_clip_text_ignorable,
+                                         .trained_as = "clip",
                                          .check = check,
                                          .build = build};

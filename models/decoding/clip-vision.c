@@ -6,7 +6,8 @@
  * A transformer over square patches and one class token; the class token, normed and projected, is the picture's
  * embedding. Decoders of brain activity aim at it, or at all of the tokens: projected (Versatile Diffusion: `tokens`),
  * or as the layer before the last leaves them (unCLIP: `penultimate`, whose first row is the class token). Pictures
- * must have the mean and deviation of the training set (models/blocks/clip.h). */
+ * must have the mean and deviation of the training set (models/blocks/clip.h). A run of `gyrus train clip` holds this
+ * tower's weights too: gyrus run clip-vision --weights runs/clip. */
 #include "../blocks/clip.h"
 
 #include <inttypes.h>
@@ -77,5 +78,6 @@ const gy_model_def gy_model_clip_vision = {.slug = "clip-vision",
                                            .configs = configs,
                                            .weights = gy_clip_vision_rules,
                                            .ignorable = gy_clip_vision_ignorable,
+                                           .trained_as = "clip",
                                            .check = check,
                                            .build = build};

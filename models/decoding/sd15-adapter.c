@@ -10,46 +10,72 @@
  *         --input level_0=l0.npy ... --output noise=y.npy
  *
  * In one graph: gy_t2i_adapter and gy_unet(.adapter = ...) of models/blocks/unet.h. The hint is [B, 8H, 8W, channels]
- * in [0, 1], features last: three channels for depth and colour, one for edges and sketches. */
+ * in [0, 1], features last: three channels for depth and colour, one for edges and sketches.
+ *
+ * The miniature steers tinySD by a map of segments (models/blocks/steer.h): the U-Net is held still, the adapter learns
+ * by the loss of the noise alone. `eval` reports the error of the predicted noise with the hint, without, and with
+ * another picture's. Times are drawn uniformly, not by the paper's cubic rule. */
 #include "../../core/gyrus.h"
 #include "../blocks/options.h"
-#include "../blocks/unet.h"
+#include "../blocks/steer.h"
 
 #include <stdio.h>
 
 typedef struct config {
-    int64_t height, width, channels, small;
+    gy_steer_config steer;
 } config;
 
-static const gy_option options[] = {INT(height, 1, 1 << 14, "height of the latents"),
-                                    INT(width, 1, 1 << 14, "width of the latents"),
-                                    INT(channels, 1, 64, "channels of the hint"),
-                                    INT(small, 0, 1, "1: the network that fits sd15-unet's tiny one"),
-                                    {NULL}};
-static const config tiny = {.height = 8, .width = 8, .channels = 3, .small = 1};
-static const config sd15 = {.height = 64, .width = 64, .channels = 3};
-static const gy_config configs[] = {{"tiny", "fits sd15-unet's tiny configuration; hints of 16 x 16", &tiny},
+static const gy_option options[] = {GY_STEER_OPTIONS, {NULL}};
+static const config tiny = {GY_STEER_CONFIG_TINY}, small = {GY_STEER_CONFIG_SMALL}, sd15 = {GY_STEER_CONFIG_SD15};
+static const gy_config configs[] = {{"tiny", "steers tinysd; pictures and hints of 16 x 16", &tiny},
+                                    {"small", "fits sd15-unet's tiny configuration; hints of 16 x 16", &small},
                                     {"sd15", "Stable Diffusion 1.x: 77,369,280 parameters, hints of 512 x 512", &sd15},
                                     {NULL}};
 
+/* ---- the model ---- */
+
+static gy_adapter_spec spec_of(const config *c) {
+    if (c->steer.net == GY_STEER_SD15)
+        return (gy_adapter_spec){.levels = 4, .channels = {320, 640, 1280, 1280}, .resnets = 2, .factor = 8};
+    return (gy_adapter_spec){.levels = 2, .channels = {16, 32}, .resnets = 1, .factor = gy_steer_factor(&c->steer)};
+}
+
 static void build(gy_build *b) {
     const config *c = b->cfg;
-    gy_adapter_spec spec = {.levels = 4, .channels = {320, 640, 1280, 1280}, .resnets = 2, .factor = 8};
-    if (c->small) spec = (gy_adapter_spec){.levels = 2, .channels = {16, 32}, .resnets = 1, .factor = 2};
-    gy_t level[GY_UNET_LEVELS], hint;
+    gy_adapter_spec spec = spec_of(c);
+    gy_t level[GY_UNET_LEVELS];
     char name[32];
-    hint =
-        gy_input(b->m->g, "hint", GY_F32, GY_S(b->batch, spec.factor * c->height, spec.factor * c->width, c->channels));
-    gy_t2i_adapter(b->m, &spec, hint, level);
+    gy_t2i_adapter(b->m, &spec, gy_steer_hint(b->m, &c->steer, b->batch), level);
     for (int64_t i = 0; i < spec.levels && gy_graph_status(b->m->g) == GY_OK; i++) {
         snprintf(name, sizeof name, "level_%d", (int)i);
         gy_output(level[i], name); /* [B, H / 2^i, W / 2^i, channels of level i] */
     }
 }
 
+/* Eq. (2) */
+static void steer(gy_mod *m, const void *cfg, gy_t hint, gy_unet_args *a) {
+    gy_adapter_spec spec = spec_of(cfg);
+    gy_t2i_adapter(m, &spec, hint, a->adapter);
+}
+
+/* Eq. (3), over the adapter's parameters */
+static void objective(gy_build *b) {
+    gy_steer_objective(b, steer);
+}
+
+static gy_status open_data(gy_job *j) {
+    static const char *const fresh[] = {"adapter.*", "*.adam_m", "*.adam_v", "*.step", NULL};
+    return gy_steer_open(j, fresh);
+}
+
+static gy_status evaluate(gy_job *j, gy_metrics *out) {
+    return gy_steer_evaluate(j, steer, out);
+}
+
 static const char *const equations[] = {
     "eq. (1): f_0 = conv(unshuffle(hint)), f_i = resnets(conv(half(f_{i-1}))), resnet(x) = x + W2 relu(W1 * x)",
-    "eq. (2): the last feature of the U-Net's level i += f_i", NULL};
+    "eq. (2): the last feature of the U-Net's level i += f_i",
+    "eq. (3): L = E |eps - eps_theta(x_t, t, context, f(hint))|^2 over the adapter's parameters", NULL};
 
 const gy_model_def gy_model_sd15_adapter = {
     .slug = "sd15-adapter",
@@ -64,5 +90,12 @@ const gy_model_def gy_model_sd15_adapter = {
     .config_size = sizeof(config),
     .options = options,
     .configs = configs,
+    .ignorable = gy_steer_ignorable,
     .build = build,
+    .objective = objective,
+    .open = open_data,
+    .close = gy_steer_close,
+    .batch = gy_steer_batch,
+    .lr = gy_steer_lr,
+    .evaluate = evaluate,
 };

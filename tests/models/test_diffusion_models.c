@@ -119,7 +119,7 @@ static void control_outputs_fit_the_net_s_inputs(void **state) {
 
 static void adapter_outputs_fit_the_net_s_inputs(void **state) {
     static const char *const names[] = {"level_0", "level_1"};
-    outputs_fit(*state, "sd15-adapter", NULL, "adapter=1", 2, names);
+    outputs_fit(*state, "sd15-adapter", "small", "adapter=1", 2, names);
 }
 
 static bool same_state(const gy_job *j, const char *a, const char *b) {

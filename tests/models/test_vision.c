@@ -61,6 +61,80 @@ static void the_vision_tower_matches_transformers(void **state) {
     golden_close(&t);
 }
 
+/* The loss that training descends, through both towers and the temperature. */
+static void both_towers_and_their_loss_match_transformers(void **state) {
+    golden_model t;
+    golden_open(&t, *state, "clip");
+    static const char *const names[] = {"pixels"};
+    gy_t pixels = golden_input(&t, "pixels");
+    gy_clip_pair p = gy_clip_both(&t.m, &text, &vision, golden_input(&t, "ids"), pixels);
+    gy_t loss = gy_clip_loss(p);
+    gy_output(gy_l2_normalize(p.text), "text_embeds");
+    gy_output(gy_l2_normalize(p.image), "image_embeds");
+    gy_output(p.per_image, "logits_per_image");
+    gy_output(p.per_text, "logits_per_text");
+    gy_output(loss, "loss");
+    golden_gradients(&t, loss, 1, names, &pixels);
+    golden_run(&t, "clip", gy_clip_rules, gy_clip_ignorable);
+    golden_compare(&t, "text_embeds", 1e-5);
+    golden_compare(&t, "image_embeds", 1e-5);
+    golden_compare(&t, "logits_per_image", 1e-5);
+    golden_compare(&t, "logits_per_text", 1e-5);
+    golden_compare(&t, "loss", 1e-5);
+    golden_compare_gradients(&t, 1e-4);
+    golden_close(&t);
+}
+
+/* Each tower reads its part of a file of both. */
+static void a_tower_reads_its_part_of_the_whole(void **state) {
+    for (int i = 0; i < 2; i++) {
+        golden_model t;
+        golden_open(&t, *state, "clip");
+        const char *name = i ? "image_embeds" : "text_embeds";
+        gy_t y = i ? gy_clip_vision(&t.m, &vision, golden_input(&t, "pixels")).embeds
+                   : gy_clip_text(&t.m, &text, golden_input(&t, "ids")).embeds;
+        gy_output(gy_l2_normalize(y), name);
+        golden_run(&t, "clip", i ? gy_clip_vision_rules : gy_clip_text_rules,
+                   i ? gy_clip_vision_ignorable : gy_clip_text_ignorable);
+        golden_compare(&t, name, 1e-5);
+        golden_close(&t);
+    }
+}
+
+static void open_clip_files_fill_both_towers(void **state) {
+    gy_clip_text_config c = text;
+    gy_clip_vision_config v = vision;
+    golden_model t;
+    c.quick = v.quick = 0;
+    golden_open(&t, *state, "openclip");
+    gy_clip_pair p = gy_clip_both(&t.m, &c, &v, golden_input(&t, "ids"), golden_input(&t, "pixels"));
+    gy_output(p.text, "text_embeds");
+    gy_output(p.image, "image_embeds");
+    golden_run(&t, "openclip", gy_clip_rules, gy_clip_ignorable);
+    golden_compare(&t, "text_embeds", 1e-5);
+    golden_compare(&t, "image_embeds", 1e-5);
+    golden_close(&t);
+}
+
+static void towers_without_a_common_space_are_refused(void **state) {
+    gy_ctx *ctx = *state;
+    static const int64_t widths[][2] = {{10, 12}, {0, 0}};
+    for (int i = 0; i < 2; i++) {
+        gy_store *store = gy_store_new(ctx);
+        gy_graph *g = gy_graph_new(ctx);
+        gy_mod m = gy_mod_make(g, store, 1, false);
+        gy_clip_text_config c = text;
+        gy_clip_vision_config v = vision;
+        c.projection = widths[i][0];
+        v.projection = widths[i][1];
+        gy_clip_both(&m, &c, &v, gy_input(g, "ids", GY_I64, GY_S(2, 9)),
+                     gy_input(g, "pixels", GY_F32, GY_S(2, 12, 12, 3)));
+        assert_message(ctx, gy_graph_status(g), i ? "widths of 0 and 0" : "widths of 10 and 12");
+        gy_graph_free(g);
+        gy_store_free(store);
+    }
+}
+
 /* Another file format of the same towers: fused q, k, v, projections the other way round, exact gelu. */
 static void open_clip_files_load_and_give_open_clips_answers(void **state) {
     gy_clip_text_config c = text;
@@ -243,6 +317,10 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(the_text_tower_matches_transformers),
         TEST(the_vision_tower_matches_transformers),
+        TEST(both_towers_and_their_loss_match_transformers),
+        TEST(a_tower_reads_its_part_of_the_whole),
+        TEST(open_clip_files_fill_both_towers),
+        TEST(towers_without_a_common_space_are_refused),
         TEST(open_clip_files_load_and_give_open_clips_answers),
         TEST(the_masked_autoencoder_matches_transformers),
         TEST(the_authors_names_load_too),
