@@ -30,7 +30,7 @@ static const cli_option show_options[] = {CONFIG_OPTIONS,
 static const cli_option train_options[] = {CONFIG_OPTIONS,
                                            {"--data", "PATH", "a data set; without it the model generates its own"},
                                            {"--weights", "F",
-                                            "parameters to begin with: safetensors, .pth or run folder "
+                                            "parameters to begin with: safetensors, .pth, or their folder "
                                             "(default: initial values)"},
                                            {"--steps", "N", "training steps (default: the configuration's)"},
                                            {"--seed", "S", "seed of initial values, batches and noise (default 0)"},
@@ -51,7 +51,7 @@ static const cli_option eval_options[] = {{"--data", "PATH", "another data set t
                                           {0}};
 static const cli_option run_options[] = {
     CONFIG_OPTIONS,
-    {"--weights", "F", "safetensors, PyTorch .pth or run folder: parameters (default: the run's checkpoint)"},
+    {"--weights", "F", "parameters: safetensors, .pth, or a folder with them (default: the run's checkpoint)"},
     {"--input", "name=F.npy", "an input; repeatable"},
     {"--output", "name=F.npy", "an output to write; repeatable"},
     {"--seed", "S", "seed of initial values, without weights (default 0)"},
@@ -60,7 +60,7 @@ static const cli_option run_options[] = {
     {"--dry-run", NULL, "print inputs, outputs and memory, then stop"},
     {0}};
 static const cli_option sample_options[] = {CONFIG_OPTIONS,
-                                            {"--weights", "F", "safetensors, PyTorch .pth or run folder: parameters"},
+                                            {"--weights", "F", "parameters: safetensors, .pth, or a folder with them"},
                                             {"-n", "N", "how many (default: 16 pictures, 1 text)"},
                                             {"--seed", "S", "seed (default 0)"},
                                             {"-o", "F", "grid.png of pictures; file for texts (default: stdout)"},

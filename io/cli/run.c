@@ -63,11 +63,30 @@ gy_graph *cli_build(gy_job *j, int64_t batch) {
     return NULL;
 }
 
-/* A run folder stands for its checkpoint: a part of the model that was trained there finds its tensors. */
+/* A folder stands for the weights in it: a run's checkpoint (a part of the model that was trained there finds its
+ * tensors), or what transformers and diffusers call theirs. Owned; NULL with a message when there is none. */
+static char *weights_in(gy_ctx *ctx, const char *folder) {
+    static const char *const names[] = {"checkpoint.safetensors",
+                                        "model.safetensors",
+                                        "model.safetensors.index.json",
+                                        "diffusion_pytorch_model.safetensors",
+                                        "diffusion_pytorch_model.safetensors.index.json",
+                                        "pytorch_model.bin"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *path = gy_path_join(ctx, folder, names[i]);
+        if (!path || gy_path_exists(path)) return path;
+        gy_free(ctx, path);
+    }
+    gy_fail(ctx, GY_ERR_IO,
+            "--weights %s: a folder without weights: expected %s, %s, %s (or their .index.json) or %s in it", folder,
+            names[0], names[1], names[3], names[5]);
+    return NULL;
+}
+
 static gy_status load_weights(gy_ctx *ctx, const char *weights, gy_job *j) {
-    char *inside = is_run_folder(ctx, weights) ? gy_path_join(ctx, weights, "checkpoint.safetensors") : NULL;
-    gy_status s =
-        gy_weights_load_as(ctx, inside ? inside : weights, cli_limits(), j->store, j->def->ignorable, j->def->weights);
+    char *inside = gy_path_is_dir(weights) ? weights_in(ctx, weights) : gy_strdup(ctx, weights);
+    if (!inside) return gy_error_status(ctx);
+    gy_status s = gy_weights_load_as(ctx, inside, cli_limits(), j->store, j->def->ignorable, j->def->weights);
     gy_free(ctx, inside);
     return s;
 }

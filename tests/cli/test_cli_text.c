@@ -138,6 +138,15 @@ static void the_tokenizer_beside_the_weights_is_used(void **state) {
     assert_true(gy_json_get(&d.doc, gy_json_first(&d.doc, 0), "tokens") >= 0);
     json_done(&d);
     expect(2, "", "expected --tokenizer FILE", "sample big --prompt hello");
+    r = cli_shell(
+        "mkdir hub nothing && mv big/tokenizer.json hub && cp big/checkpoint.safetensors hub/model.safetensors");
+    assert_int_equal(r.rc, 0);
+    cli_done(&r);
+    expect(
+        0, "hello", NULL,
+        "sample gpt2 --set vocabulary=50257 --set layers=1 --weights hub --prompt hello --tokens 2"); /* as published */
+    expect(1, "", "nothing: a folder without weights: expected checkpoint.safetensors, model.safetensors",
+           "sample gpt2 --weights nothing --prompt hello");
 }
 
 static void a_text_becomes_tokens_and_comes_back(void **state) {
