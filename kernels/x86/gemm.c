@@ -45,6 +45,8 @@ enum {
     ENOUGH = 16,           /* tiles */
     EVEN = 4,              /* of which the number is a multiple, for as many threads to share them evenly */
     PRIVATE = 4,           /* most threads of which each packs the shared operand for itself */
+    DEEP = 16,             /* steps of depth from which it is split before tiles are made narrower */
+    MOST_FETCHES = 2,      /* of one operand by one register tile */
     RUN = 8                /* depths packed at once of lines that are adjacent in memory */
 };
 
@@ -222,22 +224,25 @@ typedef struct {
     int64_t ldc;
     const gy_raw *next; /* what will be packed after this part, lines from next_line on at next_depth depths; or NULL */
     bool next_columns;  /* it is columns, as many as here, else rows */
+    const gy_raw *shared; /* likewise the other operand, of whose lines those from shared_line on are these; or NULL */
+    int64_t shared_line;
     int64_t next_line, next_p0, next_depth;
 } NAME(part);
 
 /* What `tile` number u of U of a panel fetches of the part that comes next: the panel's lines l .. l+w at a share of
  * the depth, in rows of adjacent lines or in pieces of two cache lines of each. Adds to a list, returns its end. */
-static gy_fetch *NAME(fetch_next)(const NAME(part) * q, int64_t l, int64_t w, int64_t u, int64_t U, gy_fetch *list) {
+static gy_fetch *NAME(fetch_next)(const NAME(part) * q, const gy_raw *x, int64_t l, int64_t w, int64_t u, int64_t U,
+                                  gy_fetch *list) {
     enum { PIECE = 128 };
-    const gy_raw *x = q->next;
-    const char *at = x->data + (q->next_line + l) * x->line + q->next_p0 * x->per * x->depth;
+    const char *at = x->data + l * x->line + q->next_p0 * x->per * x->depth;
     int64_t depth = q->next_depth * x->per;
     if (x->line <= (int64_t)sizeof(T)) {
         int64_t d = depth * u / U;
         *list++ = (gy_fetch){at + d * x->depth, x->depth, depth * (u + 1) / U - d, w * x->line - 1};
     } else if (x->depth <= (int64_t)sizeof(T)) {
         int64_t pieces = gy_tiles(depth * x->depth, PIECE), from = pieces * u / U, to = pieces * (u + 1) / U;
-        for (int64_t i = from; i < to && i < from + 2; i++) *list++ = (gy_fetch){at + i * PIECE, x->line, w, PIECE / 2};
+        for (int64_t i = from; i < to && i < from + MOST_FETCHES; i++)
+            *list++ = (gy_fetch){at + i * PIECE, x->line, w, PIECE / 2};
     }
     return list;
 }
@@ -255,15 +260,20 @@ static void NAME(macro)(const GEMM *g, const NAME(part) * q) {
                 b = g->b_rows + q->p0 * g->b_ld + j;
                 ldb = g->b_ld;
             }
-            gy_fetch list[4], *f = list;
+            gy_fetch list[2 + 2 * MOST_FETCHES], *f = list;
             if (q->last && g->residual && g->residual_col == 1) {
                 const char *x = (const char *)(g->residual + i * g->residual_row + j);
                 *f++ = (gy_fetch){x, g->residual_row * (int64_t)sizeof(T), end - r, (n - 1) * (int64_t)sizeof(T)};
             }
+            int64_t column = j - q->j0, t = column / (2 * LANES);
+            if (q->shared && q->next_columns)
+                f = NAME(fetch_next)(q, q->shared, q->shared_line + r, end - r, t, tiles, f);
+            else if (q->shared)
+                f = NAME(fetch_next)(q, q->shared, q->shared_line + column, n, panel, panels, f);
             if (q->next && q->next_columns)
-                f = NAME(fetch_next)(q, j - q->j0, n, panel, panels, f);
+                f = NAME(fetch_next)(q, q->next, q->next_line + column, n, panel, panels, f);
             else if (q->next)
-                f = NAME(fetch_next)(q, r, end - r, (j - q->j0) / (2 * LANES), tiles, f);
+                f = NAME(fetch_next)(q, q->next, q->next_line + r, end - r, t, tiles, f);
             f->count = 0;
             NAME(tile)(g, q->depth, a, q->direct_a, b, ldb, q->c + i * q->ldc + j, q->ldc, end - r, n, q->first, list);
             if (q->last) NAME(gy_gemm_finish)(g, i, q->i0 + end, j, j + n);
@@ -290,16 +300,20 @@ static plan NAME(plan_of)(int64_t m, int64_t n, int64_t k) {
     p.group = least(k, NAME(even_part)(k, group < TYPE(KC) ? TYPE(KC) : group, TYPE(KC)));
     p.block = least(up(own, unit), most * unit);
     int64_t steps = gy_tiles(p.group, TYPE(KC)), least_block = least(p.block, 2 * unit);
+    bool deep = k >= DEEP * TYPE(KC);
     for (;;) {
         p.blocks = gy_tiles(own, p.block);
         int64_t tiles = p.blocks * p.splits;
         double work = (double)p.block * (double)p.chunk * (double)p.group / (double)p.splits;
         if (tiles >= ENOUGH || work < 2 * small) break;
-        if (p.block > least_block)
+        bool splits = 4 * p.splits <= steps && 2 * p.splits * m * n <= part_limit;
+        if (deep && splits)
+            p.splits *= 2;
+        else if (p.block > least_block)
             p.block = up(p.block / 2, unit);
         else if (tiles >= ENOUGH / 2)
             break;
-        else if (4 * p.splits <= steps && 2 * p.splits * m * n <= part_limit)
+        else if (splits)
             p.splits *= 2;
         else if (p.block > unit)
             p.block = unit;
@@ -433,6 +447,11 @@ static void NAME(product_tile)(void *arg, int64_t t, int worker) {
         c.first = s == s0 && q->p0 == 0;
         c.last = !q->part && q->last_group && s == s1 - 1;
         NAME(announce)(q, &c, t, s + 1 < s1);
+        if (fresh && s + 1 < s1) {
+            c.shared = q->p.wide ? &g->a_raw : &g->b_raw;
+            c.shared_line = q->l0;
+        }
+        if (!fresh || s + 1 == s1 || !c.shared->data) c.shared = NULL;
         for (int64_t i = 0; fresh && i < NAME(shares)(q); i++) NAME(share)(q, i, s, shared);
         if (q->p.wide) {
             c.a = shared + p * q->lines;
