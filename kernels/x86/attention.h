@@ -107,7 +107,8 @@ static inline void part_product(const float *a, int64_t lines, int64_t depth, in
     int vectors = n > VL ? 1 : n > VL / 2 ? 0 : 2; /* two, one, half a vector */
     for (int64_t panel = 0, r = 0; r < need; panel++) {
         int64_t end = panel_end(lines, panel);
-        GY_ISAFN(gy_ukr_table_f32)[end - r - 1][vectors](deep, a + r * depth, b, ldb, c + r * ldc, ldc, n, first);
+        GY_ISAFN(gy_ukr_table_f32)
+        [end - r - 1][vectors](deep, a + r * depth, b, ldb, c + r * ldc, ldc, n, first, gy_fetch_nothing);
         r = end;
     }
 }

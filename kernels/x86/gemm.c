@@ -45,6 +45,8 @@ enum {
     ENOUGH = 16,           /* tiles */
     EVEN = 4,              /* of which the number is a multiple, for as many threads to share them evenly */
     PRIVATE = 4,           /* most threads of which each packs the shared operand for itself */
+    DEEP = 16,             /* steps of depth from which it is split before tiles are made narrower */
+    MOST_FETCHES = 2,      /* of one operand by one register tile */
     RUN = 8                /* depths packed at once of lines that are adjacent in memory */
 };
 
@@ -157,13 +159,13 @@ static int64_t NAME(panel_end)(int64_t rows, int64_t panel) {
     return rows * (panel + 1) / panels;
 }
 /* Adjacent lines are packed a few depths of all panels at a time: memory is then read in long pieces. */
-static int64_t NAME(run)(bool adjacent, int64_t depth) {
-    return adjacent ? least(RUN, depth) : depth;
+static int64_t NAME(run)(const gy_raw *x, int64_t depth) {
+    return x->data && x->line <= (int64_t)sizeof(T) ? least(RUN, depth) : depth;
 }
 /* Panels [from, to) of the rows [i0, i0+rows), one after the other from dst on. */
 static void NAME(pack_a)(const GEMM *g, int64_t i0, int64_t rows, int64_t from, int64_t to, int64_t p0, int64_t depth,
                          P *dst) {
-    int64_t r0 = from ? NAME(panel_end)(rows, from - 1) : 0, run = NAME(run)(g->a_adjacent, depth);
+    int64_t r0 = from ? NAME(panel_end)(rows, from - 1) : 0, run = NAME(run)(&g->a_raw, depth);
     for (int64_t p = 0; p < depth; p += run)
         for (int64_t panel = from, r = r0; panel < to; panel++) {
             int64_t end = NAME(panel_end)(rows, panel), h = end - r;
@@ -173,7 +175,7 @@ static void NAME(pack_a)(const GEMM *g, int64_t i0, int64_t rows, int64_t from, 
 }
 /* Panels of the columns [j0, j1), each at (column - j0) * depth. */
 static void NAME(pack_b)(const GEMM *g, int64_t j0, int64_t j1, int64_t p0, int64_t depth, P *dst) {
-    int64_t run = NAME(run)(g->b_adjacent, depth);
+    int64_t run = NAME(run)(&g->b_raw, depth);
     for (int64_t p = 0; p < depth; p += run)
         for (int64_t j = j0; j < j1; j += 2 * LANES) {
             int64_t n = least(j1 - j, 2 * LANES), w = up(n, LANES);
@@ -195,18 +197,18 @@ static bool NAME(direct_a)(const GEMM *g) {
 #endif
 }
 static void NAME(tile)(const GEMM *g, int64_t depth, const P *a, bool direct, const P *b, int64_t ldb, T *c,
-                       int64_t ldc, int64_t rows, int64_t n, bool first) {
+                       int64_t ldc, int64_t rows, int64_t n, bool first, const gy_fetch *fetch) {
     int64_t kind = n > LANES ? 1 : n > LANES / 2 ? 0 : 2;
 #ifdef P_IS_T
     if (direct) {
-        NAME(gy_ukr_rows_table)[rows - 1][kind](depth, a, g->a_ld, b, ldb, c, ldc, n, first);
+        NAME(gy_ukr_rows_table)[rows - 1][kind](depth, a, g->a_ld, b, ldb, c, ldc, n, first, fetch);
         return;
     }
 #else
     (void)g;
     (void)direct;
 #endif
-    NAME(gy_ukr_table)[rows - 1][kind](depth, a, b, ldb, c, ldc, n, first);
+    NAME(gy_ukr_table)[rows - 1][kind](depth, a, b, ldb, c, ldc, n, first, fetch);
 }
 
 /* A part of C at one step of depth. */
@@ -220,16 +222,33 @@ typedef struct {
     bool first, last;
     T *c; /* at C's first element */
     int64_t ldc;
+    const gy_raw *next; /* what will be packed after this part, lines from next_line on at next_depth depths; or NULL */
+    bool next_columns;  /* it is columns, as many as here, else rows */
+    const gy_raw *shared; /* likewise the other operand, of whose lines those from shared_line on are these; or NULL */
+    int64_t shared_line;
+    int64_t next_line, next_p0, next_depth;
 } NAME(part);
 
-GY_INLINE void NAME(fetch_tile)(const T *x, int64_t row, int64_t rows, int64_t n) {
-    for (int64_t i = 0; i < rows; i++, x += row) {
-        __builtin_prefetch(x);
-        __builtin_prefetch(x + n - 1);
+/* What `tile` number u of U of a panel fetches of the part that comes next: the panel's lines l .. l+w at a share of
+ * the depth, in rows of adjacent lines or in pieces of two cache lines of each. Adds to a list, returns its end. */
+static gy_fetch *NAME(fetch_next)(const NAME(part) * q, const gy_raw *x, int64_t l, int64_t w, int64_t u, int64_t U,
+                                  gy_fetch *list) {
+    enum { PIECE = 128 };
+    const char *at = x->data + l * x->line + q->next_p0 * x->per * x->depth;
+    int64_t depth = q->next_depth * x->per;
+    if (x->line <= (int64_t)sizeof(T)) {
+        int64_t d = depth * u / U;
+        *list++ = (gy_fetch){at + d * x->depth, x->depth, depth * (u + 1) / U - d, w * x->line - 1};
+    } else if (x->depth <= (int64_t)sizeof(T)) {
+        int64_t pieces = gy_tiles(depth * x->depth, PIECE), from = pieces * u / U, to = pieces * (u + 1) / U;
+        for (int64_t i = from; i < to && i < from + MOST_FETCHES; i++)
+            *list++ = (gy_fetch){at + i * PIECE, x->line, w, PIECE / 2};
     }
+    return list;
 }
 
 static void NAME(macro)(const GEMM *g, const NAME(part) * q) {
+    int64_t panels = gy_tiles(q->rows, GY_MR), tiles = gy_tiles(q->j1 - q->j0, 2 * LANES);
     for (int64_t panel = 0, r = 0, end; r < q->rows; panel++, r = end) {
         int64_t i = q->i0 + r;
         end = NAME(panel_end)(q->rows, panel);
@@ -241,9 +260,22 @@ static void NAME(macro)(const GEMM *g, const NAME(part) * q) {
                 b = g->b_rows + q->p0 * g->b_ld + j;
                 ldb = g->b_ld;
             }
-            if (q->last && g->residual && g->residual_col == 1)
-                NAME(fetch_tile)(g->residual + i * g->residual_row + j, g->residual_row, end - r, n);
-            NAME(tile)(g, q->depth, a, q->direct_a, b, ldb, q->c + i * q->ldc + j, q->ldc, end - r, n, q->first);
+            gy_fetch list[2 + 2 * MOST_FETCHES], *f = list;
+            if (q->last && g->residual && g->residual_col == 1) {
+                const char *x = (const char *)(g->residual + i * g->residual_row + j);
+                *f++ = (gy_fetch){x, g->residual_row * (int64_t)sizeof(T), end - r, (n - 1) * (int64_t)sizeof(T)};
+            }
+            int64_t column = j - q->j0, t = column / (2 * LANES);
+            if (q->shared && q->next_columns)
+                f = NAME(fetch_next)(q, q->shared, q->shared_line + r, end - r, t, tiles, f);
+            else if (q->shared)
+                f = NAME(fetch_next)(q, q->shared, q->shared_line + column, n, panel, panels, f);
+            if (q->next && q->next_columns)
+                f = NAME(fetch_next)(q, q->next, q->next_line + column, n, panel, panels, f);
+            else if (q->next)
+                f = NAME(fetch_next)(q, q->next, q->next_line + r, end - r, t, tiles, f);
+            f->count = 0;
+            NAME(tile)(g, q->depth, a, q->direct_a, b, ldb, q->c + i * q->ldc + j, q->ldc, end - r, n, q->first, list);
             if (q->last) NAME(gy_gemm_finish)(g, i, q->i0 + end, j, j + n);
         }
     }
@@ -268,16 +300,20 @@ static plan NAME(plan_of)(int64_t m, int64_t n, int64_t k) {
     p.group = least(k, NAME(even_part)(k, group < TYPE(KC) ? TYPE(KC) : group, TYPE(KC)));
     p.block = least(up(own, unit), most * unit);
     int64_t steps = gy_tiles(p.group, TYPE(KC)), least_block = least(p.block, 2 * unit);
+    bool deep = k >= DEEP * TYPE(KC);
     for (;;) {
         p.blocks = gy_tiles(own, p.block);
         int64_t tiles = p.blocks * p.splits;
         double work = (double)p.block * (double)p.chunk * (double)p.group / (double)p.splits;
         if (tiles >= ENOUGH || work < 2 * small) break;
-        if (p.block > least_block)
+        bool splits = 4 * p.splits <= steps && 2 * p.splits * m * n <= part_limit;
+        if (deep && splits)
+            p.splits *= 2;
+        else if (p.block > least_block)
             p.block = up(p.block / 2, unit);
         else if (tiles >= ENOUGH / 2)
             break;
-        else if (4 * p.splits <= steps && 2 * p.splits * m * n <= part_limit)
+        else if (splits)
             p.splits *= 2;
         else if (p.block > unit)
             p.block = unit;
@@ -350,19 +386,38 @@ static void NAME(share_tile)(void *arg, int64_t t, int worker) {
     NAME(share)(q, t / steps, t % steps, q->scratch);
 }
 
+/* The own lines of a tile. */
+static void NAME(tile_lines)(const NAME(job) * q, int64_t block, int64_t *lo, int64_t *hi) {
+    int64_t own = q->p.wide ? q->g->n : q->g->m, blocks = q->p.blocks;
+    if (q->p.wide) {
+        *lo = q->p.units * block / blocks * q->p.unit;
+        *hi = least(q->p.units * (block + 1) / blocks * q->p.unit, own);
+    } else {
+        *lo = own * block / blocks;
+        *hi = own * (block + 1) / blocks;
+    }
+}
+/* What will be packed after part c of tile t: the same lines at the next step of depth, or those of the next tile. */
+static void NAME(announce)(const NAME(job) * q, NAME(part) * c, int64_t t, bool more) {
+    const GEMM *g = q->g;
+    int64_t split = t / q->p.blocks, steps = gy_tiles(q->depth, TYPE(KC)), hi;
+    c->next = q->p.wide ? &g->b_raw : &g->a_raw;
+    c->next_columns = q->p.wide;
+    c->next_p0 = more ? c->p0 + TYPE(KC) : q->p0 + steps * split / q->p.splits * TYPE(KC);
+    c->next_depth = least(TYPE(KC), q->p0 + q->depth - c->next_p0);
+    bool stays = q->p.wide ? g->b_packed || q->direct : q->direct_a; /* nothing is packed */
+    if (stays || !c->next->data || (!more && t % q->p.blocks == q->p.blocks - 1))
+        c->next = NULL;
+    else
+        NAME(tile_lines)(q, (t + !more) % q->p.blocks, &c->next_line, &hi);
+}
+
 static void NAME(product_tile)(void *arg, int64_t t, int worker) {
     const NAME(job) *q = arg;
     const GEMM *g = q->g;
-    int64_t split = t / q->p.blocks, block = t % q->p.blocks, own = q->p.wide ? g->n : g->m, lo, hi;
-    int64_t steps = gy_tiles(q->depth, TYPE(KC)), s0 = steps * split / q->p.splits,
-            s1 = steps * (split + 1) / q->p.splits;
-    if (q->p.wide) {
-        lo = q->p.units * block / q->p.blocks * q->p.unit;
-        hi = least(q->p.units * (block + 1) / q->p.blocks * q->p.unit, own);
-    } else {
-        lo = own * block / q->p.blocks;
-        hi = own * (block + 1) / q->p.blocks;
-    }
+    int64_t split = t / q->p.blocks, steps = gy_tiles(q->depth, TYPE(KC)), lo, hi;
+    int64_t s0 = steps * split / q->p.splits, s1 = steps * (split + 1) / q->p.splits;
+    NAME(tile_lines)(q, t % q->p.blocks, &lo, &hi);
     NAME(part)
     c = {.i0 = q->p.wide ? q->l0 : lo,
          .rows = q->p.wide ? q->lines : hi - lo,
@@ -391,6 +446,12 @@ static void NAME(product_tile)(void *arg, int64_t t, int worker) {
         c.p0 = q->p0 + p;
         c.first = s == s0 && q->p0 == 0;
         c.last = !q->part && q->last_group && s == s1 - 1;
+        NAME(announce)(q, &c, t, s + 1 < s1);
+        if (fresh && s + 1 < s1) {
+            c.shared = q->p.wide ? &g->a_raw : &g->b_raw;
+            c.shared_line = q->l0;
+        }
+        if (!fresh || s + 1 == s1 || !c.shared->data) c.shared = NULL;
         for (int64_t i = 0; fresh && i < NAME(shares)(q); i++) NAME(share)(q, i, s, shared);
         if (q->p.wide) {
             c.a = shared + p * q->lines;

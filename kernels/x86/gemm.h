@@ -31,6 +31,13 @@ typedef struct gy_strided {
     int64_t line, depth; /* strides in elements */
 } gy_strided;
 
+/* Where an operand lies in memory, strides in bytes; data NULL: unknown, or not as simple as that. `per` depths there
+ * are one of a panel (2 for pairs). So that memory is read in long pieces, and fetched before it is packed. */
+typedef struct gy_raw {
+    const char *data;
+    int64_t line, depth, per;
+} gy_raw;
+
 #define GY_GEMM_TYPES(T, P, t)                                                                                         \
     typedef void (*gy_pack_##t)(const void *source, int64_t r0, int64_t n, int64_t p0, int64_t depth, int64_t width,   \
                                 P *dst);                                                                               \
@@ -39,8 +46,8 @@ typedef struct gy_strided {
         int64_t m, n, k;                                                                                               \
         gy_pack_##t pack_a, pack_b;                                                                                    \
         const void *a, *b;                                                                                             \
-        bool a_adjacent, b_adjacent; /* the operand's lines are adjacent in memory; a hint */                          \
-        const P *a_rows;             /* not NULL: A is plain, its rows contiguous and a_ld apart */                    \
+        gy_raw a_raw, b_raw;                                                                                           \
+        const P *a_rows; /* not NULL: A is plain, its rows contiguous and a_ld apart */                                \
         int64_t a_ld;                                                                                                  \
         const P *b_rows; /* not NULL: B is plain, its rows (one depth) contiguous and b_ld apart */                    \
         int64_t b_ld;                                                                                                  \
@@ -92,20 +99,28 @@ void gy_pack_pairs_f32_avx512bf16(const void *source, int64_t r0, int64_t n, int
 void gy_pack_pairs_bf16_avx512bf16(const void *source, int64_t r0, int64_t n, int64_t p0, int64_t pairs, int64_t width,
                                    uint32_t *dst);
 
+/* What a register kernel fetches while it runs, for those that come after it: `count` times the lines of the caches at
+ * `at` and at + last, `step` bytes further each time. One of count 0 ends a list. */
+typedef struct gy_fetch {
+    const char *at;
+    int64_t step, count, last;
+} gy_fetch;
+static const gy_fetch gy_fetch_nothing[1] = {{0}};
+
 /* C += A B (or C = A B if `first`) on mr x n, n <= 2 vectors: `a` is a panel mr wide, row p of B is at b + p * ldb and
  * whole vectors of it are read. Index: [mr - 1][number of vectors - 1], or [mr - 1][2] for n <= half a vector (of which
  * half a vector is read). */
 typedef void (*gy_ukr_f32)(int64_t depth, const float *a, const float *b, int64_t ldb, float *c, int64_t ldc, int64_t n,
-                           bool first);
+                           bool first, const gy_fetch *fetch);
 typedef void (*gy_ukr_f64)(int64_t depth, const double *a, const double *b, int64_t ldb, double *c, int64_t ldc,
-                           int64_t n, bool first);
+                           int64_t n, bool first, const gy_fetch *fetch);
 extern const gy_ukr_f32 GY_ISAFN(gy_ukr_table_f32)[GY_MR][3];
 extern const gy_ukr_f64 GY_ISAFN(gy_ukr_table_f64)[GY_MR][3];
 /* The same with plain rows of A, lda apart. */
 typedef void (*gy_ukr_rows_f32)(int64_t depth, const float *a, int64_t lda, const float *b, int64_t ldb, float *c,
-                                int64_t ldc, int64_t n, bool first);
+                                int64_t ldc, int64_t n, bool first, const gy_fetch *fetch);
 typedef void (*gy_ukr_rows_f64)(int64_t depth, const double *a, int64_t lda, const double *b, int64_t ldb, double *c,
-                                int64_t ldc, int64_t n, bool first);
+                                int64_t ldc, int64_t n, bool first, const gy_fetch *fetch);
 extern const gy_ukr_rows_f32 GY_ISAFN(gy_ukr_rows_table_f32)[GY_MR][3];
 extern const gy_ukr_rows_f64 GY_ISAFN(gy_ukr_rows_table_f64)[GY_MR][3];
 

@@ -21,18 +21,31 @@
 enum { AHEAD = 16 }; /* pairs fetched early, as in gemm_ukr.c */
 
 GY_INLINE void ukr(const int mr, const int nv, int64_t pairs, const uint32_t *a, const uint32_t *b, int64_t ldb,
-                   float *c, int64_t ldc, int64_t n, bool first) {
+                   float *c, int64_t ldc, int64_t n, bool first, const gy_fetch *fetch) {
     vf acc[GY_MR][2];
     const float *line = c;
-#pragma GCC unroll 16
-    for (int i = 0; i < mr; i++, line += ldc) {
-        __builtin_prefetch(line, 1);
-        __builtin_prefetch(line + nv * VL - 1, 1);
-    }
+    const char *at = fetch->at;
+    int64_t step = fetch->step, left = fetch->count, last = fetch->last;
 #pragma GCC unroll 16
     for (int i = 0; i < mr; i++) acc[i][0] = acc[i][1] = v_zero();
     for (int64_t p = 0; p < pairs; p++, a += mr, b += ldb) {
         vi b0 = _mm512_loadu_si512(b), b1 = nv > 1 ? _mm512_loadu_si512(b + VL) : b0;
+        if (p < mr) { /* what is fetched early, as in gemm_ukr.c */
+            __builtin_prefetch(line, 1);
+            __builtin_prefetch(line + nv * VL - 1, 1);
+            line += ldc;
+        } else if (left > 0) {
+            __builtin_prefetch(at, 0, 2);
+            __builtin_prefetch(at + last, 0, 2);
+            at += step;
+            if (--left == 0) {
+                fetch++;
+                at = fetch->at;
+                step = fetch->step;
+                left = fetch->count;
+                last = fetch->last;
+            }
+        }
         __builtin_prefetch(b + AHEAD * ldb);
         if (nv > 1) __builtin_prefetch(b + AHEAD * ldb + VL);
         __builtin_prefetch(a + AHEAD * mr);
@@ -63,7 +76,8 @@ GY_INLINE void ukr(const int mr, const int nv, int64_t pairs, const uint32_t *a,
 }
 /* At most half a vector of columns. */
 GY_INLINE void ukr_half(const int mr, int64_t pairs, const uint32_t *a, const uint32_t *b, int64_t ldb, float *c,
-                        int64_t ldc, int64_t n, bool first) {
+                        int64_t ldc, int64_t n, bool first, const gy_fetch *fetch) {
+    (void)fetch;
     __m256 acc[GY_MR];
     __mmask8 live = (__mmask8)v_tail(n);
 #pragma GCC unroll 16
@@ -79,18 +93,19 @@ GY_INLINE void ukr_half(const int mr, int64_t pairs, const uint32_t *a, const ui
 }
 
 typedef void (*gy_ukr_bf16)(int64_t pairs, const uint32_t *a, const uint32_t *b, int64_t ldb, float *c, int64_t ldc,
-                            int64_t n, bool first);
+                            int64_t n, bool first, const gy_fetch *fetch);
 #define ARGS                                                                                                           \
-    int64_t pairs, const uint32_t *a, const uint32_t *b, int64_t ldb, float *c, int64_t ldc, int64_t n, bool first
+    int64_t pairs, const uint32_t *a, const uint32_t *b, int64_t ldb, float *c, int64_t ldc, int64_t n, bool first,    \
+        const gy_fetch *fetch
 #define UKRS(mr)                                                                                                       \
     static void ukr_##mr##x1(ARGS) {                                                                                   \
-        ukr(mr, 1, pairs, a, b, ldb, c, ldc, n, first);                                                                \
+        ukr(mr, 1, pairs, a, b, ldb, c, ldc, n, first, fetch);                                                         \
     }                                                                                                                  \
     static void ukr_##mr##x2(ARGS) {                                                                                   \
-        ukr(mr, 2, pairs, a, b, ldb, c, ldc, n, first);                                                                \
+        ukr(mr, 2, pairs, a, b, ldb, c, ldc, n, first, fetch);                                                         \
     }                                                                                                                  \
     static void ukr_##mr##xhalf(ARGS) {                                                                                \
-        ukr_half(mr, pairs, a, b, ldb, c, ldc, n, first);                                                              \
+        ukr_half(mr, pairs, a, b, ldb, c, ldc, n, first, fetch);                                                       \
     }
 UKRS(1)
 UKRS(2)

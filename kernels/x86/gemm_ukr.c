@@ -18,21 +18,34 @@ enum { AHEAD = 16 }; /* depths: about the way to main memory */
 
 /* rows: A is not a panel but plain rows, lda apart. Pointers to every third serve all: base, + lda, + 2 lda. */
 GY_INLINE void NAME(ukr)(const int mr, const int nv, const bool rows, int64_t depth, const T *a, int64_t lda,
-                         const T *b, int64_t ldb, T *c, int64_t ldc, int64_t n, bool first) {
+                         const T *b, int64_t ldb, T *c, int64_t ldc, int64_t n, bool first, const gy_fetch *fetch) {
     V acc[GY_MR][2];
     const T *base[(GY_MR + 2) / 3];
     if (rows)
         for (int i = 0; i < mr; i += 3) base[i / 3] = a + i * lda;
     const T *line = c;
-#pragma GCC unroll 16
-    for (int i = 0; i < mr; i++, line += ldc) { /* C arrives while the depth runs */
-        __builtin_prefetch(line, 1);
-        __builtin_prefetch(line + nv * LANES - 1, 1);
-    }
+    const char *at = fetch->at;
+    int64_t step = fetch->step, left = fetch->count, last = fetch->last;
 #pragma GCC unroll 16
     for (int i = 0; i < mr; i++) acc[i][0] = acc[i][1] = OP(zero)();
     for (int64_t p = 0; p < depth; p++) {
         V b0 = OP(load)(b), b1 = nv > 1 ? OP(load)(b + LANES) : OP(zero)();
+        if (p < mr) { /* C arrives while the depth runs, a row a step: all at once would hold up what the steps load */
+            __builtin_prefetch(line, 1);
+            __builtin_prefetch(line + nv * LANES - 1, 1);
+            line += ldc;
+        } else if (left > 0) {
+            __builtin_prefetch(at, 0, 2);
+            __builtin_prefetch(at + last, 0, 2);
+            at += step;
+            if (--left == 0) {
+                fetch++;
+                at = fetch->at;
+                step = fetch->step;
+                left = fetch->count;
+                last = fetch->last;
+            }
+        }
         __builtin_prefetch(b + AHEAD * ldb); /* the hardware's own fetching stops at each page */
         if (nv > 1) __builtin_prefetch(b + AHEAD * ldb + LANES);
         if (!rows) __builtin_prefetch(a + AHEAD * mr);
@@ -90,7 +103,8 @@ GY_INLINE void NAME(ukr)(const int mr, const int nv, const bool rows, int64_t de
 #define HSET(x)  _mm256_set1_pd(x)
 #endif
 GY_INLINE void NAME(ukr_half)(const int mr, const bool rows, int64_t depth, const T *a, int64_t lda, const T *b,
-                              int64_t ldb, T *c, int64_t ldc, int64_t n, bool first) {
+                              int64_t ldb, T *c, int64_t ldc, int64_t n, bool first, const gy_fetch *fetch) {
+    (void)fetch;
     HALF acc[GY_MR];
     const T *base[(GY_MR + 2) / 3];
     if (rows)
@@ -111,23 +125,23 @@ GY_INLINE void NAME(ukr_half)(const int mr, const bool rows, int64_t depth, cons
 }
 #define UKR_HALF(mr)                                                                                                   \
     static void NAME(ukr_##mr##xhalf)(int64_t depth, const T *a, const T *b, int64_t ldb, T *c, int64_t ldc,           \
-                                      int64_t n, bool first) {                                                         \
-        NAME(ukr_half)(mr, false, depth, a, 0, b, ldb, c, ldc, n, first);                                              \
+                                      int64_t n, bool first, const gy_fetch *fetch) {                                  \
+        NAME(ukr_half)(mr, false, depth, a, 0, b, ldb, c, ldc, n, first, fetch);                                       \
     }                                                                                                                  \
     static void NAME(rows_##mr##xhalf)(int64_t depth, const T *a, int64_t lda, const T *b, int64_t ldb, T *c,          \
-                                       int64_t ldc, int64_t n, bool first) {                                           \
-        NAME(ukr_half)(mr, true, depth, a, lda, b, ldb, c, ldc, n, first);                                             \
+                                       int64_t ldc, int64_t n, bool first, const gy_fetch *fetch) {                    \
+        NAME(ukr_half)(mr, true, depth, a, lda, b, ldb, c, ldc, n, first, fetch);                                      \
     }
 #endif
 
 #define UKR(mr, nv)                                                                                                    \
     static void NAME(ukr_##mr##x##nv)(int64_t depth, const T *a, const T *b, int64_t ldb, T *c, int64_t ldc,           \
-                                      int64_t n, bool first) {                                                         \
-        NAME(ukr)(mr, nv, false, depth, a, 0, b, ldb, c, ldc, n, first);                                               \
+                                      int64_t n, bool first, const gy_fetch *fetch) {                                  \
+        NAME(ukr)(mr, nv, false, depth, a, 0, b, ldb, c, ldc, n, first, fetch);                                        \
     }                                                                                                                  \
     static void NAME(rows_##mr##x##nv)(int64_t depth, const T *a, int64_t lda, const T *b, int64_t ldb, T *c,          \
-                                       int64_t ldc, int64_t n, bool first) {                                           \
-        NAME(ukr)(mr, nv, true, depth, a, lda, b, ldb, c, ldc, n, first);                                              \
+                                       int64_t ldc, int64_t n, bool first, const gy_fetch *fetch) {                    \
+        NAME(ukr)(mr, nv, true, depth, a, lda, b, ldb, c, ldc, n, first, fetch);                                       \
     }
 #define UKRS(mr) UKR(mr, 1) UKR(mr, 2) UKR_HALF(mr)
 UKRS(1)

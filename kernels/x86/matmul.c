@@ -314,6 +314,7 @@ static void NAME(item)(const gy_kargs *k, const problem *p, int64_t item, GEMM *
     const gy_matmul_attr *at = k->attr;
     const gy_view *bias = k->n_in > 2 && k->in[2].data ? &k->in[2] : NULL;
     const gy_view *residual = k->n_in > 3 && k->in[3].data ? &k->in[3] : NULL;
+    const int64_t size = sizeof(T);
     int64_t oa = 0, ob = 0, ores = 0, rest = item;
     for (int64_t i = p->batch_rank - 1; i >= 0; i--) {
         int64_t idx = rest % p->batch_shape.dim[i];
@@ -331,8 +332,8 @@ static void NAME(item)(const gy_kargs *k, const problem *p, int64_t item, GEMM *
                 .pack_b = NAME(gy_pack_strided),
                 .a = a,
                 .b = b,
-                .a_adjacent = p->a_row == 1,
-                .b_adjacent = p->b_col == 1,
+                .a_raw = {a->data, p->a_row * size, p->a_depth * size, 1},
+                .b_raw = {b->data, p->b_col * size, p->b_depth * size, 1},
                 .a_rows = p->a_depth == 1 ? a->data : NULL,
                 .a_ld = p->a_row,
                 .b_rows = p->b_col == 1 ? b->data : NULL,
