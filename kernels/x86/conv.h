@@ -37,6 +37,9 @@ int64_t GY_ISAFN(gy_conv_weights_run)(const gy_conv_weights *q, int64_t cc);
 void GY_ISAFN(gy_conv_weights_rows)(const gy_conv_weights *q, int64_t cc, int32_t *row);
 void GY_ISAFN(gy_conv_weights_pack)(const gy_conv_weights *q, const int32_t *row, int64_t group, int64_t j0, int64_t n,
                                     int64_t c0, int64_t cc, float *dst);
+/* Columns [0, n) of sum [tap][channels][width] to rows of w, [channels][taps], `w_line` apart. */
+void GY_ISAFN(gy_conv_weights_unpack)(const float *sum, int64_t taps, int64_t channels, int64_t width, int64_t n,
+                                      float *w, int64_t w_line);
 /* Asks the memory for the part'th of `parts` pieces of what such a call will read. */
 void GY_ISAFN(gy_conv_weights_fetch)(const gy_conv_weights *q, int64_t group, int64_t j0, int64_t n, int64_t c0,
                                      int64_t cc, int64_t part, int64_t parts);
@@ -57,19 +60,20 @@ bool GY_ISAFN(gy_conv_direct_fits)(const gy_conv_direct *q); /* false: lines too
 size_t GY_ISAFN(gy_conv_direct_scratch)(const gy_conv_direct *q, int threads);
 void GY_ISAFN(gy_conv_direct)(const gy_conv_direct *q, void *scratch, gy_pool *pool);
 
-/* The same by Winograd's F(4 x 4, 3 x 3) (conv_winograd.c): fewer multiplications, larger rounding errors. */
+/* The same by Winograd's F(4 x 4, 3 x 3), in bf16 F(4 x 2, 3 x 3) (conv_winograd.c): fewer multiplications, larger
+ * rounding errors. */
 bool GY_ISAFN(gy_conv_winograd_fits)(const gy_conv_direct *q); /* 3 x 3, stride 1, channels and maps that it pays for */
 size_t GY_ISAFN(gy_conv_winograd_scratch)(const gy_conv_direct *q, int threads);
 void GY_ISAFN(gy_conv_winograd)(const gy_conv_direct *q, void *scratch, gy_pool *pool);
-/* 3 x 3 x 3 by F(2 x 2 x 2, 3 x 3 x 3) (conv_winograd3.c). */
+/* 3 x 3 x 3: the same along the last two axes (conv_winograd3.c). */
 bool GY_ISAFN(gy_conv_winograd3_fits)(const gy_conv_direct *q);
 size_t GY_ISAFN(gy_conv_winograd3_scratch)(const gy_conv_direct *q, int threads);
 void GY_ISAFN(gy_conv_winograd3)(const gy_conv_direct *q, void *scratch, gy_pool *pool);
-/* Its weights' gradient (conv_winograd3_dw.c). */
-bool GY_ISAFN(gy_conv_winograd3_dw_fits)(const gy_conv_attr *a, const gy_conv_dims *d);
-size_t GY_ISAFN(gy_conv_winograd3_dw_scratch)(const gy_conv_attr *a, const gy_conv_dims *d, int threads);
-void GY_ISAFN(gy_conv_winograd3_dw)(const gy_conv_attr *a, const gy_conv_dims *d, const float *x, const float *y,
-                                    float *w, void *scratch, gy_pool *pool);
+/* The weights' gradient of both (conv_winograd_dw.c). */
+bool GY_ISAFN(gy_conv_winograd_dw_fits)(const gy_conv_attr *a, const gy_conv_dims *d);
+size_t GY_ISAFN(gy_conv_winograd_dw_scratch)(const gy_conv_attr *a, const gy_conv_dims *d, int threads);
+void GY_ISAFN(gy_conv_winograd_dw)(const gy_conv_attr *a, const gy_conv_dims *d, const float *x, const float *dy,
+                                   float *dw, void *scratch, gy_pool *pool);
 
 /* w's gradient the same way (conv_direct_dw.c). */
 bool GY_ISAFN(gy_conv_direct_dw_fits)(const gy_conv_attr *a, const gy_conv_dims *d);

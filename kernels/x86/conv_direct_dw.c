@@ -323,30 +323,6 @@ static void add_block(const gradient *j, const block *b, const float *window, in
     }
 }
 
-/* Columns [0, n) of sum [tap][channels][width] to w's rows: [channels, taps], `w_line` apart. */
-static void unpack(const float *sum, int64_t taps, int64_t channels, int64_t width, int64_t n, float *w,
-                   int64_t w_line) {
-    for (int64_t r = 0; r < n; r += VL) {
-        int64_t lines = least(n - r, VL), tap = 0, channel = 0, run = channels * taps;
-        for (int64_t p = 0; p < run; p += VL) {
-            int64_t np = least(run - p, VL);
-            vf b[VL];
-            for (int i = 0; i < VL; i++) {
-                b[i] = i < np ? v_load(sum + (tap * channels + channel) * width + r) : v_zero();
-                if (++tap == taps) tap = 0, channel++;
-            }
-            v_transpose(b);
-            float *to = w + r * w_line + p;
-            for (int i = 0; i < lines; i++, to += w_line) {
-                if (np == VL)
-                    v_store(to, b[i]);
-                else
-                    v_storen(to, b[i], np);
-            }
-        }
-    }
-}
-
 /* Where the part's sums of a tile lie. */
 static float *part_of(const gradient *j, int64_t part, int64_t group, int64_t panel, int64_t c0) {
     int64_t plane = j->in_group * j->d.taps * j->padded;
@@ -362,7 +338,7 @@ static void range(int64_t n, int64_t grain, int64_t i, int64_t *lo, int64_t *hi)
 static void finish(const gradient *j, int64_t group, int64_t panel, int64_t c0, int64_t channels, const float *sum) {
     int64_t j0 = panel * 2 * VL, n = least(j->out_group - j0, 2 * VL);
     float *w = j->w + ((group * j->out_group + j0) * j->in_group + c0) * j->d.taps;
-    unpack(sum, j->d.taps, channels, up(n, VL), n, w, j->in_group * j->d.taps);
+    GY_ISAFN(gy_conv_weights_unpack)(sum, j->d.taps, channels, up(n, VL), n, w, j->in_group * j->d.taps);
 }
 
 static void sum_blocks(void *arg, int64_t t, int worker) {

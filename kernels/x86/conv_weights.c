@@ -1,6 +1,6 @@
-/* Panels of a convolution's weights, [tap][channel][columns], from their place in w: blocks of w are transposed in
- * registers. Bytes: each weight is read once and written once; measured, 14.7 M weights that come from memory take
- * about 4 ms (one thread of Zen 4, AVX-512). */
+/* Panels of a convolution's weights, [tap][channel][columns], from their place in w and back: blocks of w are
+ * transposed in registers. Bytes: each weight is read once and written once; measured, 14.7 M weights that come from
+ * memory take about 4 ms (one thread of Zen 4, AVX-512). */
 #include "conv.h"
 
 static int64_t least(int64_t a, int64_t b) {
@@ -78,4 +78,27 @@ void GY_ISAFN(gy_conv_weights_fetch)(const gy_conv_weights *q, int64_t group, in
     int64_t rows = joined(q) ? n : cc, step = joined(q) ? q->line : q->channel, run = (joined(q) ? cc : n) * q->taps;
     for (int64_t r = rows * part / parts; r < rows * (part + 1) / parts; r++)
         for (int64_t e = 0; e < run; e += 16) __builtin_prefetch(w + r * step + e, 0, 2);
+}
+
+void GY_ISAFN(gy_conv_weights_unpack)(const float *sum, int64_t taps, int64_t channels, int64_t width, int64_t n,
+                                      float *w, int64_t w_line) {
+    for (int64_t r = 0; r < n; r += VL) {
+        int64_t lines = least(n - r, VL), tap = 0, channel = 0, run = channels * taps;
+        for (int64_t p = 0; p < run; p += VL) {
+            int64_t np = least(run - p, VL);
+            vf b[VL];
+            for (int i = 0; i < VL; i++) {
+                b[i] = i < np ? v_load(sum + (tap * channels + channel) * width + r) : v_zero();
+                if (++tap == taps) tap = 0, channel++;
+            }
+            v_transpose(b);
+            float *to = w + r * w_line + p;
+            for (int i = 0; i < lines; i++, to += w_line) {
+                if (np == VL)
+                    v_store(to, b[i]);
+                else
+                    v_storen(to, b[i], np);
+            }
+        }
+    }
 }

@@ -1,5 +1,5 @@
 /* conv, conv_dx and conv_dw by Winograd's algorithms: which shapes go to conv_winograd.c, conv_winograd3.c and
- * conv_winograd3_dw.c. */
+ * conv_winograd_dw.c. */
 #include "conv_shape.h"
 
 static bool winograd_fits(const gy_conv_direct *q) {
@@ -46,17 +46,15 @@ void GY_ISAFN(x86_conv_dx_winograd)(const gy_kargs *k) {
     winograd(&q, k);
 }
 
-#if !defined(GY_TIER_avx512bf16)
 bool GY_ISAFN(x86_conv_dw_winograd_fits)(const gy_kargs *k) {
     shape s = shape_of(k, k->in[0].shape, k->out[0].shape, k->in[1].shape);
-    return GY_ISAFN(gy_conv_winograd3_dw_fits)(s.a, &s.d);
+    return GY_ISAFN(gy_conv_winograd_dw_fits)(s.a, &s.d);
 }
 size_t GY_ISAFN(x86_conv_dw_winograd_scratch)(const gy_kargs *k, int threads) {
     shape s = shape_of(k, k->in[0].shape, k->out[0].shape, k->in[1].shape);
-    return GY_ISAFN(gy_conv_winograd3_dw_scratch)(s.a, &s.d, threads);
+    return GY_ISAFN(gy_conv_winograd_dw_scratch)(s.a, &s.d, threads);
 }
 void GY_ISAFN(x86_conv_dw_winograd)(const gy_kargs *k) {
     shape s = shape_of(k, k->in[0].shape, k->out[0].shape, k->in[1].shape);
-    GY_ISAFN(gy_conv_winograd3_dw)(s.a, &s.d, k->in[0].data, k->in[1].data, k->out[0].data, k->scratch, k->pool);
+    GY_ISAFN(gy_conv_winograd_dw)(s.a, &s.d, k->in[0].data, k->in[1].data, k->out[0].data, k->scratch, k->pool);
 }
-#endif

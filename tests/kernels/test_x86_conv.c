@@ -273,7 +273,7 @@ static void compare_rounded_winograd(gy_ctx *ctx, gy_op_id op, const gy_conv_att
     gy_free(ctx, first);
 }
 
-/* The bounds that conv_winograd.c, conv_winograd3.c and conv_winograd3_dw.c state, for factors of size at most 1, in
+/* The bounds that conv_winograd.c, conv_winograd3.c and conv_winograd_dw.c state, for factors of size at most 1, in
  * units of 2^-24 times the root of the terms. */
 static void compare_winograd(gy_ctx *ctx, gy_op_id op, const gy_conv_attr *a, operand *in[], int n_in, operand *out,
                              int64_t terms, double bound) {
@@ -324,7 +324,10 @@ static void winograd_stays_within_its_bound(void **state) {
         a.size[1] = s[1];
         a.size[2] = s[2];
         if (s[4] >= 48) compare_winograd(ctx, GY_OP_conv_dx, &a, (operand *[]){&y, &w}, 2, &x2, 9 * s[4], 48);
-        operand *all[] = {&x, &w, &y, &b, &r, &y2, &x2};
+        a.size[1] = a.size[2] = 3;
+        operand w2 = operand_new(ctx, w.shape, 8);
+        compare_winograd(ctx, GY_OP_conv_dw, &a, (operand *[]){&x, &y}, 2, &w2, y.n / s[4], 48);
+        operand *all[] = {&x, &w, &y, &b, &r, &y2, &x2, &w2};
         for (size_t k = 0; k < sizeof all / sizeof *all; k++) operand_free(ctx, all[k]);
     }
 }
@@ -347,8 +350,7 @@ static void winograd_in_three_axes_stays_within_its_bound(void **state) {
         if (s[1] >= 4) compare_winograd(ctx, GY_OP_conv_dx, &a, (operand *[]){&y, &w}, 2, &x2, 27 * s[5], 96);
         for (int n = 0; n < 3; n++) a.size[n] = 3;
         operand w2 = operand_new(ctx, w.shape, 8);
-        if (s[4] * s[5] <= 4096)
-            compare_winograd(ctx, GY_OP_conv_dw, &a, (operand *[]){&x, &y}, 2, &w2, y.n / s[5], 16);
+        compare_winograd(ctx, GY_OP_conv_dw, &a, (operand *[]){&x, &y}, 2, &w2, y.n / s[5], 96);
         operand_free(ctx, &w2);
         operand *all[] = {&x, &w, &y, &b, &r, &y2, &x2};
         for (size_t k = 0; k < sizeof all / sizeof *all; k++) operand_free(ctx, all[k]);
