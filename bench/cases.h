@@ -19,8 +19,8 @@ typedef struct bench_case {
     gy_store *store; /* in_place: of the run's making; its states are the first inputs, and the outputs */
 } bench_case;
 
-extern const bench_case bench_cases[];
-extern const int64_t bench_n_cases;
+extern const bench_case bench_cases[], bench_more_cases[];
+extern const int64_t bench_n_cases, bench_n_more_cases;
 
 /* Element k of input number i of a case, in [-0.5, 0.5): a hash, so that peers can make the same inputs. */
 static inline float bench_value(uint32_t i, uint32_t k) {

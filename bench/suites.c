@@ -427,8 +427,8 @@ gy_status bench_run(gy_ctx *ctx, const char *const *suites, bench_options option
         bench_peers_open(&r.peers, ctx, out->threads, options.peer);
         list_peers(&r);
     }
-    for (int64_t i = 0; s == GY_OK && i < bench_n_cases; i++) {
-        const bench_case *c = &bench_cases[i];
+    for (int64_t i = 0; s == GY_OK && i < bench_n_cases + bench_n_more_cases; i++) {
+        const bench_case *c = i < bench_n_cases ? &bench_cases[i] : &bench_more_cases[i - bench_n_cases];
         if (wanted(suites, c->suite) && (c->quick || !options.quick)) s = run_case(&r, c);
     }
     for (const gy_model_def *const *m = gy_models; s == GY_OK && *m && wanted(suites, "miniatures"); m++)

@@ -272,6 +272,32 @@ def spmm(d, x):
     return torch.matmul, (a, x(d[3], d[1])), plain
 
 
+def spmm_t(d, x):
+    x.raw(1)  # indptr
+    indptr = torch.arange(d[0] + 1) * (d[2] // d[0])
+    a = torch.sparse_csr_tensor(indptr, x.ids(d[2]), x(d[2]), (d[0], d[3]))
+    return (lambda a, b: torch.matmul(a.t(), b)), (a, x(d[0], d[1])), plain
+
+
+def sddmm(d, x):
+    x.raw(1)  # indptr
+    row = torch.arange(d[0]).repeat_interleave(d[2] // d[0])
+    return (lambda r, c, a, b: (a[r] * b[c]).sum(1)), (row, x.ids(d[2]), x(d[0], d[1]), x(d[3], d[1])), plain
+
+
+def gather_along(d, x):
+    return (lambda a, i: a.gather(1, i)), (x(d[0], d[2]), x.ids(d[0], d[1])), plain
+
+
+def scatter_along(d, x):
+    return (lambda u, i: u.new_zeros(d[0], d[2]).scatter_add_(1, i, u)), (x(d[0], d[1]), x.ids(d[0], d[1])), plain
+
+
+def first_of_two(f):
+    """Of values and positions the values are compared."""
+    return lambda d, x: ((lambda a: f(a, d)), (x(d[0], d[1]),), lambda y: [y[0]])
+
+
 def sgd(d, x):
     p, m, g = x(d[0]), x(d[0]), x(d[0])
     # rate 1e-3, momentum 0.9, out of place as the graph's outputs are
@@ -290,6 +316,33 @@ def adamw(d, x):
         return first  # the first step's result; later runs go on from their own, as training does
 
     return run, (), plain
+
+
+def image(f):
+    return lambda d, x: (f, (last_to_first(x(d[0], d[1], d[1], d[2])),), first_to_last)
+
+
+def image_grad(f):
+    def build(d, x):
+        a = last_to_first(torch.zeros(d[0], d[1], d[1], d[2])).detach().requires_grad_()  # its values play no part
+        y = f(a)
+        return grads(y, (a,), last_to_first(x(y.shape[0], *y.shape[2:], y.shape[1]))), (), first_to_last
+
+    return build
+
+
+def concat(d, x):
+    a = last_to_first(x(d[0], d[1], d[1], d[2]))
+    return (lambda a, b: torch.cat([a, b], 1)), (a, last_to_first(x(d[0], d[1], d[1], d[2]))), first_to_last
+
+
+def lion(d, x):
+    p, m, g = x(d[0]), x(d[0]), x(d[0])
+    return (lambda p, m, g: (p - 1e-3 * (0.9 * m + 0.1 * g).sign(), 0.99 * m + 0.01 * g)), (p, m, g), plain
+
+
+def complex_rows(f, columns):
+    return lambda d, x: (f, (torch.view_as_complex(x(d[0], columns(d[1]), 2)),), plain)
 
 
 def resize(mode):
@@ -372,12 +425,66 @@ KERNELS = {
     "segment_sum": segment_sum,
     "segment_max": segment_max,
     "spmm": spmm,
+    "spmm_t": spmm_t,
+    "sddmm": sddmm,
+    "gather_along": gather_along,
+    "scatter_along": scatter_along,
+    "sort": first_of_two(lambda a, d: torch.sort(a, dim=-1, stable=True)),
+    "top_k": first_of_two(lambda a, d: torch.topk(a, d[2], -1)),
+    **{
+        name: lambda d, x, f=f: (f, (x(d[0]), x(d[0])), plain)
+        for name, f in {
+            "sub": torch.sub, "mul": torch.mul, "div": torch.div, "maximum": torch.maximum, "minimum": torch.minimum,
+            "eq": torch.eq, "ne": torch.ne, "lt": torch.lt, "le": torch.le,
+        }.items()
+    },  # fmt: skip
+    **{
+        name: elements(f)
+        for name, f in {
+            "neg": torch.neg, "abs": torch.abs, "sign": torch.sign, "floor": torch.floor, "square": torch.square,
+            "log1p": torch.log1p, "sin": torch.sin, "cos": torch.cos, "sigmoid": torch.sigmoid, "relu": torch.relu,
+            "softplus": F.softplus, "quick_gelu": lambda a: a * torch.sigmoid(1.702 * a),
+            "leaky_relu": lambda a: F.leaky_relu(a, 0.01), "elu": F.elu, "clamp": lambda a: a.clamp(-0.25, 0.25),
+            "to_bf16": lambda a: a.to(torch.bfloat16),
+        }.items()
+    },  # fmt: skip
+    **{
+        name: lambda d, x, f=f: (f, (x(d[0]).abs(),), plain)
+        for name, f in {"log": torch.log, "sqrt": torch.sqrt, "rsqrt": torch.rsqrt}.items()
+    },
+    "pow": lambda d, x: (torch.pow, (x(d[0]).abs(), x(d[0])), plain),
+    "where": lambda d, x: (
+        (lambda a, b, m: torch.where(m, a, b)),
+        (x(d[0]), x(d[0]), torch.from_numpy(x.raw(d[0]) > np.float32(-0.25))),
+        plain,
+    ),
+    "log_softmax_grad": rows_grad(lambda a: torch.log_softmax(a, -1)),
+    "sum_squares_rows": rows(lambda a: (a * a).sum(1)),
+    "prod_rows": rows(lambda a: a.prod(1)),
+    "min_rows": rows(lambda a: a.amin(1)),
+    "max_columns": rows(lambda a: a.amax(0)),
+    "argmax_rows": rows(lambda a: a.argmax(1)),
+    "argmin_rows": rows(lambda a: a.argmin(1)),
+    "argmax_columns": rows(lambda a: a.argmax(0)),
+    "cumsum_rows": rows(lambda a: a.cumsum(1)),
+    "cumsum_columns": rows(lambda a: a.cumsum(0)),
+    "concat": concat,
+    "pad": image(lambda a: F.pad(a, (0, 0, 1, 1))),
+    "flip": image(lambda a: a.flip(3)),
+    "unslice": image_grad(lambda a: a[:, :, ::2]),
+    "avg_pool": image(lambda a: F.avg_pool2d(a, 2)),
+    "avg_pool_grad": image_grad(lambda a: F.avg_pool2d(a, 2)),
+    "max_pool": image(lambda a: F.max_pool2d(a, 3, 2, 1)),
+    "resize_bilinear_grad": image_grad(lambda a: F.interpolate(a, scale_factor=2, mode="bilinear")),
+    "lion": lion,
+    "fft": complex_rows(lambda a: torch.view_as_real(torch.fft.fft(a)), lambda n: n),
+    "irfft": lambda d, x: complex_rows(lambda a: torch.fft.irfft(a, d[1]), lambda n: n // 2 + 1)(d, x),
     "sgd": sgd,
     "adamw": adamw,
     "rfft": lambda d, x: (torch.fft.rfft, (x(d[0], d[1]),), lambda y: [torch.view_as_real(y)]),
 }
 # what the compiler hands to the same library call as eager mode, or cannot take in hand, is not asked of it
-NOT_COMPILED = ("matmul", "batched", "conv", "depthwise", "grouped", "attention", "spmm", "adamw", "rfft")
+NOT_COMPILED = ("matmul", "batched", "conv", "depthwise", "grouped", "attention", "spmm", "adamw", "rfft", "fft", "irfft")
 
 
 def sampled(t, m):

@@ -5,14 +5,14 @@
  * are copied whole. If another axis is, the copy is a set of transposes: squares of VL x VL 4-byte elements turn in
  * registers, so that reads and writes both use whole cache lines. Work is cut by rows or by strips of squares.
  *
- * Bytes: 2 an element and byte of its size; bound by memory. A 2048 x 2048 transpose of f32 runs at 14 GB/s (one thread
- * of Zen 4; make bench). */
+ * Bytes: 2 an element and byte of its size; bound by memory. Transposes of f32, one thread of Zen 4, AVX-512 (gyrus
+ * bench move --threads 1): 256 x 256 82 GB/s, 2048 x 2048 24 to 28, past the caches (16 through them). */
 #include "rows.h"
 #include "vec.h"
 
 #include "core/ops/shape.h"
 
-enum { GRAIN = 32768 }; /* elements a tile */
+enum { GRAIN = 32768 /* elements a tile */, PAST = 8 << 20 /* bytes of a transposed result that go past the caches */ };
 
 typedef struct {
     char *dst;
@@ -23,7 +23,17 @@ typedef struct {
     int64_t outer; /* product of the axes other than the last and `side` */
     int64_t strip; /* rows, or elements of `side`, a tile */
     int64_t strips;
+    bool past; /* transposed results go past the caches */
 } job;
+
+/* Whether the result of transposes goes past the caches: then no line is read to be overwritten, and lines a power of
+ * two apart, of which a cache keeps few, do not push each other out before they are full. */
+static bool past_caches(const job *j) {
+    int64_t bytes = 4 * j->outer * j->dim[j->rank - 1] * j->dim[j->side];
+    for (int64_t i = 0; i < j->rank - 1; i++)
+        if (j->to[i] % VL != 0) return false;
+    return (uintptr_t)j->dst % sizeof(vf) == 0 && bytes >= PAST;
+}
 
 /* dst's region has strides `to`; both in elements. */
 static void prepare(job *j, const gy_view *src, char *dst, const int64_t to[]) {
@@ -54,6 +64,7 @@ static void prepare(job *j, const gy_view *src, char *dst, const int64_t to[]) {
         int64_t lines = GRAIN / j->dim[last] / VL * VL;
         j->strip = lines > 64 ? lines : 64;
         j->strips = gy_tiles(j->dim[j->side], j->strip) * j->outer;
+        j->past = j->size == 4 && past_caches(j);
     }
 }
 
@@ -108,7 +119,8 @@ static void copy_rows(const job *j, int64_t lo, int64_t hi) {
 }
 
 /* rows x cols: d[r * to + c] = s[c * from + r]. */
-static void transpose_block(float *d, int64_t to, const float *s, int64_t from, int64_t rows, int64_t cols) {
+GY_INLINE void transpose_block(const bool past, float *d, int64_t to, const float *s, int64_t from, int64_t rows,
+                               int64_t cols) {
     int64_t r = 0;
     for (; r + VL <= rows; r += VL) {
         int64_t c = 0;
@@ -116,7 +128,11 @@ static void transpose_block(float *d, int64_t to, const float *s, int64_t from, 
             vf b[VL];
             for (int i = 0; i < VL; i++) b[i] = v_load(s + (c + i) * from + r);
             v_transpose(b);
-            for (int i = 0; i < VL; i++) v_store(d + (r + i) * to + c, b[i]);
+            for (int i = 0; i < VL; i++)
+                if (past)
+                    v_stream(d + (r + i) * to + c, b[i]);
+                else
+                    v_store(d + (r + i) * to + c, b[i]);
         }
         for (; c < cols; c++)
             for (int i = 0; i < VL; i++) d[(r + i) * to + c] = s[c * from + r + i];
@@ -124,10 +140,18 @@ static void transpose_block(float *d, int64_t to, const float *s, int64_t from, 
     for (; r < rows; r++)
         for (int64_t c = 0; c < cols; c++) d[r * to + c] = s[c * from + r];
 }
-/* 64 columns at a time: what is read from a page and what is written to one stays together. */
-static void transpose_f32(float *d, int64_t to, const float *s, int64_t from, int64_t rows, int64_t cols) {
-    for (int64_t c = 0; c < cols; c += 64)
-        transpose_block(d + c, to, s + c * from, from, rows, cols - c < 64 ? cols - c : 64);
+/* 64 columns at a time: what is read from a page and what is written to one stays together. Past the caches more, so
+ * that lines of the result leave one after another. */
+static void transpose_f32(bool past, float *d, int64_t to, const float *s, int64_t from, int64_t rows, int64_t cols) {
+    int64_t step = past ? 256 : 64;
+    for (int64_t c = 0; c < cols; c += step) {
+        int64_t n = cols - c < step ? cols - c : step;
+        if (past)
+            transpose_block(true, d + c, to, s + c * from, from, rows, n);
+        else
+            transpose_block(false, d + c, to, s + c * from, from, rows, n);
+    }
+    if (past) _mm_sfence();
 }
 GY_INLINE void transpose_any(char *d, int64_t to, const char *s, int64_t from, int64_t rows, int64_t cols,
                              const size_t size) {
@@ -155,7 +179,7 @@ static void tile(void *arg, int64_t t, int worker) {
     const char *s = j->src + (from + lo) * j->size;
     int64_t rows = hi - lo, row = j->to[j->side], cols = j->dim[last], col = j->from[last];
     if (j->size == 4)
-        transpose_f32((float *)(void *)d, row, (const float *)(const void *)s, col, rows, cols);
+        transpose_f32(j->past, (float *)(void *)d, row, (const float *)(const void *)s, col, rows, cols);
     else if (j->size == 8)
         transpose_any(d, row, s, col, rows, cols, 8);
     else if (j->size == 2)
