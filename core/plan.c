@@ -59,11 +59,9 @@ static gy_status rewrite(gy_plan *p) {
     static const struct {
         uint32_t bit;
         gy_graph *(*run)(gy_plan *p, gy_graph *g);
-    } passes[] = {{GY_PASS_RECOMPUTE, gy_pass_recompute},
-                  {GY_PASS_FOLD, gy_pass_fold},
-                  {GY_PASS_EPILOGUE, gy_pass_epilogue},
-                  {GY_PASS_CHAIN, gy_pass_chain},
-                  {0, gy_pass_clean}};
+    } passes[] = {{GY_PASS_RECOMPUTE, gy_pass_recompute}, {GY_PASS_FOLD, gy_pass_fold},
+                  {GY_PASS_EPILOGUE, gy_pass_epilogue},   {GY_PASS_CHAIN, gy_pass_chain},
+                  {GY_PASS_AGAIN, gy_pass_again},         {0, gy_pass_clean}};
     /* first a copy, so that the caller's graph stays whole */
     p->g = gy_pass_clean(p, p->given);
     if (!p->g) return gy_error_status(p->ctx);
@@ -72,6 +70,7 @@ static gy_status rewrite(gy_plan *p) {
     for (size_t i = 0; st == GY_OK && i < sizeof passes / sizeof *passes; i++) {
         if (passes[i].bit && p->args.off & passes[i].bit) continue;
         if (passes[i].bit == GY_PASS_RECOMPUTE && p->given->n_segments == 0) continue;
+        if (passes[i].bit == GY_PASS_AGAIN && p->device) continue; /* its price was measured on CPUs */
         gy_graph *next = passes[i].run(p, p->g);
         if (!next) return gy_error_status(p->ctx);
         /* attributes such as folded constants live in the graph that made them */

@@ -9,7 +9,7 @@
 
 typedef struct gy_plan gy_plan;
 
-/* Passes that can be switched off (gy_plan_args.off). Equal bits with or without: FOLD, INPLACE, OFFSETS.
+/* Passes that can be switched off (gy_plan_args.off). Equal bits with or without: FOLD, INPLACE, OFFSETS, AGAIN.
  * EPILOGUE and CHAIN may change the last bits (other kernels, other order of rounding). */
 enum {
     GY_PASS_FOLD = 1,      /* constants are computed once */
@@ -20,7 +20,9 @@ enum {
     GY_PASS_OFFSETS = 32,  /* buffers share memory by lifetime */
     GY_PASS_WINOGRAD = 64, /* 3 x 3 and 3 x 3 x 3 convolutions by Winograd's algorithm, whose rounding errors are
                               larger; also left out by the environment variable GYRUS_WINOGRAD=0 */
-    GY_PASS_ALL = 127
+    GY_PASS_AGAIN = 128,   /* norms, activations and the like that fill the fullest step are made again in the backward
+                              pass instead of being kept; not on devices */
+    GY_PASS_ALL = 255
 };
 
 typedef struct gy_plan_args {

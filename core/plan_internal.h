@@ -1,4 +1,4 @@
-/* plan_internal.h: shared by passes.c, place.c, lower.c, offsets.c and plan.c. */
+/* plan_internal.h: shared by passes.c, again.c, place.c, lower.c, offsets.c and plan.c. */
 #ifndef GY_PLAN_INTERNAL_H
 #define GY_PLAN_INTERNAL_H
 
@@ -112,6 +112,7 @@ gy_graph *gy_pass_fold(gy_plan *p, gy_graph *g);
 gy_graph *gy_pass_recompute(gy_plan *p, gy_graph *g);
 gy_graph *gy_pass_epilogue(gy_plan *p, gy_graph *g);
 gy_graph *gy_pass_chain(gy_plan *p, gy_graph *g);
+gy_graph *gy_pass_again(gy_plan *p, gy_graph *g); /* again.c */
 gy_graph *gy_pass_clean(gy_plan *p, gy_graph *g); /* dead code only */
 
 /* place.c */
