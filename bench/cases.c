@@ -82,6 +82,13 @@ static gy_t linear_gelu(gy_graph *g, kase c) {
     return gy_gelu(gy_linear(x, w, b));
 }
 
+static gy_t linear_residual(gy_graph *g, kase c) {
+    const int64_t *d = c->d;
+    gy_t x = in(g, c, "x", GY_S(d[0], d[2])), w = in(g, c, "w", GY_S(d[1], d[2])), b = in(g, c, "b", GY_S(d[1]));
+    gy_t residual = in(g, c, "r", GY_S(d[0], d[1]));
+    return gy_add(gy_linear(x, w, b), residual);
+}
+
 /* ---- convolutions; d: batch, size, channels in, channels out, kernel, stride; cubes and squares, padding k / 2 ----
  */
 
@@ -386,9 +393,15 @@ const bench_case bench_cases[] = {
     {"matmul", "matmul_nt", GY_OP_matmul, matmul_nt, MNK, {4096, 1280, 320}},
     {"matmul", "matmul_nt", GY_OP_matmul, matmul_nt, MNK, {1024, 5120, 640}},
     {"matmul", "matmul_nt", GY_OP_matmul, matmul_nt, MNK, {256, 1280, 5120}},
+    {"matmul", "matmul_nt", GY_OP_matmul, matmul_nt, MNK, {4096, 320, 1280}},
+    {"matmul", "matmul", GY_OP_matmul, matmul, MNK, {256, 2304, 768}},
+    {"matmul", "matmul", GY_OP_matmul, matmul, MNK, {1024, 3072, 768}},
+    {"matmul", "matmul_nt", GY_OP_matmul, matmul_nt, MNK, {256, 50257, 768}},
     {"matmul", "linear+gelu", GY_OP_matmul, linear_gelu, MNK, {788, 3072, 768}, .quick = true},
+    {"matmul", "linear+residual", GY_OP_matmul, linear_residual, MNK, {788, 768, 3072}},
     /* weight gradients: tall and thin */
     {"matmul", "matmul_tn", GY_OP_matmul, matmul_tn, MNK, {768, 3072, 788}},
+    {"matmul", "matmul_tn", GY_OP_matmul, matmul_tn, MNK, {768, 3072, 1024}},
     {"matmul", "matmul_tn", GY_OP_matmul, matmul_tn, MNK, {320, 320, 4096}},
     {"matmul", "matmul", GY_OP_matmul, matmul, MNK, {64, 8, 15724}},
     /* decoding, token by token */
@@ -397,8 +410,10 @@ const bench_case bench_cases[] = {
     {"matmul", "matmul_nt", GY_OP_matmul, matmul_nt, MNK, {4, 2048, 2048}},
     {"matmul", "matmul_nt", GY_OP_matmul, matmul_nt, MNK, {16, 2048, 2048}, .quick = true},
     {"matmul", "matmul_nt", GY_OP_matmul, matmul_nt, MNK, {16, 3072, 768}},
-    /* attention heads */
+    /* the same with weights that a plan keeps in the kernel's layout */
     {"matmul", "packed_nt", GY_OP_matmul, packed_nt, MNK, {1, 2048, 2048}},
+    {"matmul", "packed_nt", GY_OP_matmul, packed_nt, MNK, {1, 3072, 768}},
+    {"matmul", "packed_nt", GY_OP_matmul, packed_nt, MNK, {1, 50257, 768}},
     {"matmul", "packed_nt", GY_OP_matmul, packed_nt, MNK, {16, 2048, 2048}, .quick = true},
     {"matmul", "packed_nt", GY_OP_matmul, packed_nt, MNK, {16, 3072, 768}},
     {"matmul", "packed_nt", GY_OP_matmul, packed_nt, MNK, {77, 768, 768}},
@@ -407,12 +422,14 @@ const bench_case bench_cases[] = {
     {"matmul", "packed_nt", GY_OP_matmul, packed_nt, MNK, {1, 2048, 2048}, GY_BF16},
     {"matmul", "packed_nt", GY_OP_matmul, packed_nt, MNK, {16, 2048, 2048}, GY_BF16},
     {"matmul", "packed_nt", GY_OP_matmul, packed_nt, MNK, {256, 1280, 5120}, GY_BF16},
+    /* attention heads */
     {"matmul", "batched_nt", GY_OP_matmul, batched_nt, MNKB, {197, 197, 64, 12}, GY_BF16},
     {"matmul", "batched_nt", GY_OP_matmul, batched_nt, MNKB, {197, 197, 64, 12}, .quick = true},
     {"matmul", "batched", GY_OP_matmul, batched, MNKB, {197, 64, 197, 12}},
     {"matmul", "batched_nt", GY_OP_matmul, batched_nt, MNKB, {4096, 4096, 40, 2}},
     {"matmul", "batched", GY_OP_matmul, batched, MNKB, {4096, 40, 4096, 2}},
     {"matmul", "batched_nt", GY_OP_matmul, batched_nt, MNKB, {4096, 77, 40, 8}},
+    {"matmul", "batched_nt", GY_OP_matmul, batched_nt, MNKB, {1024, 1024, 80, 8}},
     {"matmul", "batched_nt", GY_OP_matmul, batched_nt, MNKB, {256, 256, 160, 8}},
     /* other types */
     {"matmul", "matmul", GY_OP_matmul, matmul, MNK, {512, 512, 512}, GY_BF16},
@@ -437,12 +454,18 @@ const bench_case bench_cases[] = {
     {"conv", "conv2d_dw", GY_OP_conv_dw, conv2_dw, CONV2, {1, 32, 640, 640, 3, 1}},
     {"conv", "conv2d_dw", GY_OP_conv_dw, conv2_dw, CONV2, {1, 16, 1280, 1280, 3, 1}},
     {"conv", "conv2d_dw", GY_OP_conv_dw, conv2_dw, CONV2, {1, 8, 1280, 1280, 3, 1}},
+    {"conv", "conv2d", GY_OP_conv, conv2, CONV2, {1, 64, 960, 320, 3, 1}},
+    {"conv", "conv2d", GY_OP_conv, conv2, CONV2, {1, 16, 2560, 1280, 3, 1}},
     {"conv", "conv2d", GY_OP_conv, conv2, CONV2, {1, 64, 320, 320, 1, 1}},
     {"conv", "conv2d", GY_OP_conv, conv2, CONV2, {1, 32, 640, 640, 1, 1}},
     {"conv", "conv2d", GY_OP_conv, conv2, CONV2, {1, 16, 1280, 1280, 1, 1}},
     {"conv", "conv2d", GY_OP_conv, conv2, CONV2, {1, 8, 1280, 1280, 1, 1}},
+    {"conv", "conv2d_dx", GY_OP_conv_dx, conv2_dx, CONV2, {1, 64, 320, 320, 1, 1}},
     {"conv", "conv2d_dx", GY_OP_conv_dx, conv2_dx, CONV2, {1, 32, 640, 640, 1, 1}},
+    {"conv", "conv2d_dx", GY_OP_conv_dx, conv2_dx, CONV2, {1, 8, 1280, 1280, 1, 1}},
+    {"conv", "conv2d_dw", GY_OP_conv_dw, conv2_dw, CONV2, {1, 64, 320, 320, 1, 1}},
     {"conv", "conv2d_dw", GY_OP_conv_dw, conv2_dw, CONV2, {1, 32, 640, 640, 1, 1}},
+    {"conv", "conv2d_dw", GY_OP_conv_dw, conv2_dw, CONV2, {1, 8, 1280, 1280, 1, 1}},
     {"conv", "conv2d", GY_OP_conv, conv2, CONV2, {1, 64, 320, 320, 3, 2}},
     {"conv", "conv2d_dx", GY_OP_conv_dx, conv2_dx, CONV2, {1, 64, 320, 320, 3, 2}},
     {"conv", "conv2d_dw", GY_OP_conv_dw, conv2_dw, CONV2, {1, 64, 320, 320, 3, 2}},
@@ -464,6 +487,8 @@ const bench_case bench_cases[] = {
     /* volumes */
     {"conv", "conv3d", GY_OP_conv, conv3, CONV3, {1, 64, 1, 32, 3, 1}},
     {"conv", "conv3d", GY_OP_conv, conv3, CONV3, {1, 96, 16, 16, 3, 1}},
+    {"conv", "conv3d_dx", GY_OP_conv_dx, conv3_dx, CONV3, {1, 96, 16, 16, 3, 1}},
+    {"conv", "conv3d_dw", GY_OP_conv_dw, conv3_dw, CONV3, {1, 96, 16, 16, 3, 1}},
     {"conv", "conv3d", GY_OP_conv, conv3, CONV3, {1, 64, 32, 32, 3, 1}},
     {"conv", "conv3d", GY_OP_conv, conv3, CONV3, {1, 32, 64, 64, 3, 1}, .quick = true},
     {"conv", "conv3d_dx", GY_OP_conv_dx, conv3_dx, CONV3, {1, 64, 1, 32, 3, 1}},
@@ -478,6 +503,7 @@ const bench_case bench_cases[] = {
     {"conv", "conv1d", GY_OP_conv, conv1, CONV1, {16, 512, 64, 64, 7, 1}, .quick = true},
     {"conv", "conv1d", GY_OP_conv, conv1, CONV1, {16, 512, 64, 128, 3, 1}},
     {"conv", "conv1d_dx", GY_OP_conv_dx, conv1_dx, CONV1, {64, 1024, 22, 40, 25, 1}},
+    {"conv", "conv1d_dx", GY_OP_conv_dx, conv1_dx, CONV1, {64, 1024, 1, 8, 64, 1}},
     {"conv", "conv1d_dw", GY_OP_conv_dw, conv1_dw, CONV1, {64, 1024, 1, 8, 64, 1}},
     {"conv", "conv1d_dw", GY_OP_conv_dw, conv1_dw, CONV1, {64, 1024, 22, 40, 25, 1}},
 
@@ -509,6 +535,7 @@ const bench_case bench_cases[] = {
     {"attention", "attention_grad", GY_OP_attention_grad, attention_grad, ATT, {1, 4096, 8, 40, 4096, 8}, .step = true},
     {"attention", "attention_grad", GY_OP_attention_grad, attention_grad, ATT, {1, 4096, 8, 40, 77, 8}, .step = true},
     {"attention", "attention_grad", GY_OP_attention_grad, attention_grad, ATT, {1, 1024, 8, 80, 1024, 8}, .step = true},
+    {"attention", "attention_grad", GY_OP_attention_grad, attention_grad, ATT, {1, 256, 8, 160, 256, 8}, .step = true},
 
     {"softmax", "softmax", GY_OP_softmax, softmax, RC, {256, 256}, .quick = true},
     {"softmax", "softmax", GY_OP_softmax, softmax, RC, {1024, 1024}},

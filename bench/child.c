@@ -236,7 +236,7 @@ static bool child_prepare(bench_peer *p, const bench_task *t) {
     gy_json_open_array(&w, "d");
     for (int i = 0; i < BENCH_DIMS; i++) gy_json_put_int(&w, NULL, k->d[i]);
     gy_json_close(&w);
-    gy_json_put_string(&w, "dtype", gy_dtype_name(k->dtype ? k->dtype : GY_F32));
+    gy_json_put_string(&w, "dtype", gy_dtype_name(t->rounded ? GY_BF16 : k->dtype ? k->dtype : GY_F32));
     gy_json_put_int(&w, "threads", t->threads);
     gy_json_put_int(&w, "compared", COMPARED);
     gy_json_close(&w);

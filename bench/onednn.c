@@ -2,8 +2,9 @@
  * functions are declared here by their documented signatures; handles are opaque pointers and the few constants are
  * those of the interface.
  *
- * Operands stay as Gyrus has them (row-major, features last) except a convolution's weights, which oneDNN may lay out
- * as it likes; turning them is not timed, which favours the peer. */
+ * Operands stay as Gyrus has them (row-major, features last) except a convolution's weights, and a product's where our
+ * plan holds them too, which oneDNN may lay out as it likes; turning them is not timed, which favours the peer. Where
+ * ours rounds f32 operands to bf16, oneDNN is given them, and leaves its result, in bf16. */
 #define _GNU_SOURCE
 #include "sides.h"
 
@@ -72,6 +73,7 @@ typedef struct onednn {
     handle engine, stream, pd, hint, primitive;
     operand op[OPERANDS];
     gy_tensor y;
+    gy_tensor rounded[2]; /* operands in bf16 */
 } onednn;
 
 static bool find_functions(void *l, functions *f) {
@@ -209,29 +211,33 @@ static bool bind(onednn *s, int i, int arg, int what, void *data, bool free_layo
     return i == RESULT || turn(s, o->plain, o->ours, o->chosen, o->theirs);
 }
 
-static bool prepare_matmul(onednn *s, const bench_task *t, const char *variant, int type) {
+/* in: the two operands. */
+static bool prepare_matmul(onednn *s, const bench_task *t, const gy_tensor in[2], const char *variant, int type) {
     const int64_t *d = t->c->d;
     int64_t batch = d[3] ? d[3] : 1;
     bool ta = strcmp(variant, "_tn") == 0 || strcmp(variant, "_tt") == 0;
     bool tb = strcmp(variant, "_nt") == 0 || strcmp(variant, "_tt") == 0;
+    bool held = t->constant.data != NULL;
     layout a = matrix(batch, d[0], d[2], ta), b = matrix(batch, d[2], d[1], tb), y = matrix(batch, d[0], d[1], false);
+    handle wb = held ? any_layout(s, &b, type) : NULL;
     s->op[FIRST].plain = describe(s, &a, type);
     s->op[SECOND].plain = describe(s, &b, type);
     s->op[RESULT].plain = describe(s, &y, type);
-    return s->op[FIRST].plain && s->op[SECOND].plain && s->op[RESULT].plain &&
-           s->f.matmul(&s->pd, s->engine, s->op[FIRST].plain, s->op[SECOND].plain, NULL, s->op[RESULT].plain, NULL) ==
-               0 &&
-           bind(s, FIRST, ARG_SRC, MD_SRC, t->in[0].data, false) &&
-           bind(s, SECOND, ARG_WEIGHTS, MD_WEIGHTS, t->in[1].data, false) &&
+    bool ok = s->op[FIRST].plain && s->op[SECOND].plain && s->op[RESULT].plain && (wb || !held) &&
+              s->f.matmul(&s->pd, s->engine, s->op[FIRST].plain, held ? wb : s->op[SECOND].plain, NULL,
+                          s->op[RESULT].plain, NULL) == 0;
+    if (wb) s->f.desc_destroy(wb);
+    return ok && bind(s, FIRST, ARG_SRC, MD_SRC, in[0].data, false) &&
+           bind(s, SECOND, ARG_WEIGHTS, MD_WEIGHTS, in[1].data, held) &&
            bind(s, RESULT, ARG_DST, MD_DST, s->y.data, false);
 }
 
 typedef enum direction { FORWARD, DATA, WEIGHTS } direction;
 
-static bool prepare_conv(onednn *s, const bench_task *t, direction part, int type) {
+static bool prepare_conv(onednn *s, const bench_task *t, const gy_tensor two[2], direction part, int type) {
     const bench_case *c = t->c;
     /* whichever of x, w and y is computed is our output; x and w come as inputs where they are needed */
-    const gy_tensor *in[2] = {&t->in[0], &t->in[1]}, *out = &t->out[0];
+    const gy_tensor *in[2] = {&two[0], &two[1]}, *out = &t->out[0];
     gy_shape xs = part == DATA ? out->shape : in[0]->shape;
     gy_shape ws = part == FORWARD ? in[1]->shape : part == DATA ? in[0]->shape : out->shape;
     gy_shape ys = part == FORWARD ? out->shape : in[1]->shape;
@@ -283,6 +289,7 @@ static void onednn_done(bench_peer *p) {
     if (s->pd) s->f.pd_destroy(s->pd);
     if (s->hint) s->f.pd_destroy(s->hint);
     s->primitive = s->pd = s->hint = NULL;
+    for (int i = 0; i < 2; i++) gy_tensor_free(p->ctx, &s->rounded[i]);
     gy_tensor_free(p->ctx, &s->y);
 }
 
@@ -290,17 +297,28 @@ static bool onednn_prepare(bench_peer *p, const bench_task *t) {
     static const char *const convs[] = {"conv1d", "conv2d", "conv3d", "depthwise", "grouped32", NULL};
     onednn *s = p->state;
     const char *name = t->c->name;
-    int type = type_of(t->in[0].dtype);
+    int type = type_of(t->rounded ? GY_BF16 : t->in[0].dtype);
+    gy_tensor in[2] = {t->in[0], t->constant.data ? t->constant : t->in[1]};
     bool ok = false;
-    if (type < 0 || t->n_out < 1 || gy_tensor_new(p->ctx, &s->y, t->out[0].dtype, t->out[0].shape) != GY_OK)
-        return false;
-    if (strncmp(name, "matmul", 6) == 0) ok = prepare_matmul(s, t, name + 6, type);
-    if (strncmp(name, "batched", 7) == 0) ok = prepare_matmul(s, t, name + 7, type);
+    if (type < 0 || t->n_out < 1 || (t->n_in < 2 && !t->constant.data)) return false;
+    if (gy_tensor_new(p->ctx, &s->y, t->rounded ? GY_BF16 : t->out[0].dtype, t->out[0].shape) != GY_OK) return false;
+    for (int i = 0; t->rounded && i < 2; i++) {
+        if (in[i].dtype != GY_F32 || gy_tensor_new(p->ctx, &s->rounded[i], GY_BF16, in[i].shape) != GY_OK) {
+            onednn_done(p);
+            return false;
+        }
+        uint16_t *to = s->rounded[i].data;
+        for (int64_t k = 0; k < gy_shape_count(in[i].shape); k++) to[k] = gy_f32_to_bf16(((float *)in[i].data)[k]);
+        in[i] = s->rounded[i];
+    }
+    if (strncmp(name, "matmul", 6) == 0) ok = prepare_matmul(s, t, in, name + 6, type);
+    if (strncmp(name, "batched", 7) == 0) ok = prepare_matmul(s, t, in, name + 7, type);
+    if (t->constant.data) ok = prepare_matmul(s, t, in, "_nt", type);
     for (int i = 0; convs[i]; i++) {
         size_t n = strlen(convs[i]);
         if (strncmp(name, convs[i], n) != 0) continue;
         direction part = name[n] == 0 ? FORWARD : strcmp(name + n, "_dx") == 0 ? DATA : WEIGHTS;
-        ok = prepare_conv(s, t, part, type);
+        ok = prepare_conv(s, t, in, part, type);
     }
     ok = ok && s->f.primitive_create(&s->primitive, s->pd) == 0;
     if (!ok) onednn_done(p);

@@ -110,9 +110,10 @@ static bool blas_prepare(bench_peer *p, const bench_task *t) {
     const bench_case *c = t->c;
     const char *name = strncmp(c->name, "matmul", 6) == 0    ? c->name + 6
                        : strncmp(c->name, "batched", 7) == 0 ? c->name + 7
+                       : t->constant.data                    ? c->name + 6
                                                              : NULL;
     gy_dtype dtype = t->in[0].dtype;
-    if (!name || (dtype != GY_F32 && dtype != GY_F64)) return false;
+    if (!name || (dtype != GY_F32 && dtype != GY_F64) || t->rounded) return false;
     s->m = (int)c->d[0];
     s->n = (int)c->d[1];
     s->k = (int)c->d[2];
@@ -121,7 +122,7 @@ static bool blas_prepare(bench_peer *p, const bench_task *t) {
     s->tb = strcmp(name, "_nt") == 0 || strcmp(name, "_tt") == 0 ? TRANS : NO_TRANS;
     s->wide = dtype == GY_F64;
     s->a = t->in[0].data;
-    s->b = t->in[1].data;
+    s->b = t->constant.data ? t->constant.data : t->in[1].data;
     return gy_tensor_new(p->ctx, &s->c, dtype, t->out[0].shape) == GY_OK;
 }
 

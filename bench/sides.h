@@ -34,6 +34,8 @@ typedef struct bench_task {
     int64_t n_in, n_out;
     const char *in_name[BENCH_INPUTS];
     gy_tensor in[BENCH_INPUTS], out[BENCH_INPUTS];
+    gy_tensor constant; /* the second operand of a product, where the plan holds it; else none */
+    bool rounded;       /* ours rounds f32 operands to bf16: a peer may take them in bf16 */
 } bench_task;
 
 /* A library or a program that may be there. All functions get the peer itself. */

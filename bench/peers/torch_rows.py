@@ -86,6 +86,12 @@ def linear_gelu(d, x):
     return (lambda a, w, b: F.gelu(F.linear(a, w, b))), (x(d[0], d[2]), x(d[1], d[2]), x(d[1])), plain
 
 
+def linear_residual(d, x):
+    # inputs in the order x, w, b, residual
+    inputs = x(d[0], d[2]), x(d[1], d[2]), x(d[1]), x(d[0], d[1])
+    return (lambda a, w, b, r: F.linear(a, w, b) + r), inputs, plain
+
+
 def last_to_first(t):
     return t.movedim(-1, 1)  # channels-last in memory
 
@@ -360,7 +366,9 @@ KERNELS = {
     "matmul_tt": matmul(True, True),
     "batched": matmul(False, False),
     "batched_nt": matmul(False, True),
+    "packed_nt": matmul(False, True),
     "linear+gelu": linear_gelu,
+    "linear+residual": linear_residual,
     "conv1d": conv(1),
     "conv2d": conv(2),
     "conv3d": conv(3),
@@ -484,7 +492,8 @@ KERNELS = {
     "rfft": lambda d, x: (torch.fft.rfft, (x(d[0], d[1]),), lambda y: [torch.view_as_real(y)]),
 }
 # what the compiler hands to the same library call as eager mode, or cannot take in hand, is not asked of it
-NOT_COMPILED = ("matmul", "batched", "conv", "depthwise", "grouped", "attention", "spmm", "adamw", "rfft", "fft", "irfft")
+NOT_COMPILED = ("matmul", "batched", "packed", "conv", "depthwise", "grouped", "attention", "spmm", "adamw", "rfft", "fft",
+                "irfft")
 
 
 def sampled(t, m):

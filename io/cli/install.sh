@@ -5,7 +5,7 @@
 #   lib/libgyrus.a  libgyrus.so.VERSION  libgyrus.so.0 -> libgyrus.so.VERSION  libgyrus.so -> libgyrus.so.0
 #   lib/pkgconfig/gyrus.pc
 #   include/gyrus/gyrus.h, and below it the headers in the tree they include each other by
-#   share/gyrus/peers: the scripts of gyrus bench --peers
+#   share/gyrus/peers: the scripts and sources of gyrus bench --peers
 #   share/man/man1/gyrus.1, share/bash-completion/completions/gyrus, share/zsh/site-functions/_gyrus
 set -eu
 PREFIX=${PREFIX:-/usr/local} DESTDIR=${DESTDIR:-}
@@ -63,7 +63,7 @@ Libs.private: -lm -lpthread
 Cflags: -I\${includedir}
 PC
 put 644 "$tmp" lib/pkgconfig/gyrus.pc
-for f in bench/peers/*.py; do put 644 "$f" "share/gyrus/peers/${f##*/}"; done
+for f in bench/peers/*.py bench/peers/*.sh bench/peers/*.c bench/peers/*.cpp bench/peers/*.h; do put 644 "$f" "share/gyrus/peers/${f##*/}"; done
 put 644 io/cli/gyrus.1 share/man/man1/gyrus.1
 put 644 io/cli/completion.bash share/bash-completion/completions/gyrus
 put 644 io/cli/completion.zsh share/zsh/site-functions/_gyrus
