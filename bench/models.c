@@ -51,6 +51,8 @@ static const model_case cases[] = {
     {"gpt2 prefill", "b1 t1024", PREFILL, "gpt2", "small", .batch = 1},
     {"gpt2 decode", "b1 after 128 tokens", DECODE, "gpt2", "small", .batch = 1},
     {"vit-mae train", "b4 224x224", TRAIN, "vit-mae", "base", {NULL}, 4, "loss"},
+    /* ids are drawn from GPT-2's vocabulary, here as in the rows above */
+    {"clip train", "b4 224x224 77 tokens", TRAIN, "clip", "vit-b-32", {"vocabulary=50257"}, 4, "loss"},
     {"unet3d train",
      "b1 64x64x64 medforj",
      TRAIN,

@@ -297,6 +297,19 @@ def vit_mae_train(task):
     return trainer(task, model, lambda: model(pixels, noise=noise).loss)
 
 
+def clip_train(task):
+    from transformers import CLIPConfig, CLIPModel
+
+    with torch.device("meta"):  # the end token is the largest id, as in Gyrus; so says the 2
+        model = CLIPModel(CLIPConfig(text_config={"vocab_size": VOCABULARY, "eos_token_id": 2}, projection_dim=512))
+    load(model)
+    for tower, n in ((model.text_model, 77), (model.vision_model, 50)):  # tables that loading from meta leaves empty
+        tower.embeddings.position_ids = torch.arange(n)[None]
+    pixels = first(real("pixels", 4, 224, 224, 3))
+    x = ids("ids", 4, 77)
+    return trainer(task, model, lambda: model(input_ids=x, pixel_values=pixels, return_loss=True).loss)
+
+
 def adamw(task):
     from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -318,6 +331,7 @@ STEPS = {
     "gpt2 prefill": gpt2_prefill,
     "gpt2 decode": gpt2_decode,
     "vit-mae train": vit_mae_train,
+    "clip train": clip_train,
     "unet3d train": unet3d_train,
     "adamw": adamw,
 }

@@ -31,6 +31,7 @@ static const terms special[] = {
     {"brainmae", {"batch=1", "scans=16", "train=4", "tests=8", "pretrain_steps=5", "tune_steps=5"}},
     {"circuit-reuse", {"each=2", "prompts=4"}},
     {"city-networks", {"side=16", "depth=3", "influence_nodes=2"}},
+    {"clip", {"batch=4"}, .no_evaluation = true},
     {"demovae", {"batch=20", "train=40", "tests=20", "generated=10"}},
     /* three phases, each begun with Adam's steps of full size, of which a sign is all that counts: losses agree within
      * 2e-7, but what is left of gradients that ought to be 0 moves parameters either way */
@@ -48,6 +49,7 @@ static const terms special[] = {
     {"onehot-hmm-glm", {"length=40", "restarts=1", "warm_steps=5", "steps=5"}},
     {"qwen2", {"batch=1", "tokens=24"}, .no_evaluation = true},
     {"sd-vae", {"batch=1"}, .no_evaluation = true},
+    {"sd15-adapter", {"batch=1"}, .no_evaluation = true},
     {"sd15-controlnet", {"batch=1"}, .no_evaluation = true},
     {"sd15-unet", {"batch=1"}, .no_evaluation = true},
     {"strega", {"batch=1", "size=32", "train=4", "tests=2"}, .no_evaluation = true},

@@ -152,6 +152,77 @@ static void a_control_net_starts_as_the_bare_net_and_learns(void **state) {
     gy_job_free(&j);
 }
 
+/* The adapter learns from the hint, not only from more training: its own picture's hint helps, another's harms, and the
+ * U-Net without it is untouched. Captions are blank, so that only the hint can say what is there. */
+static void an_adapter_learns_to_steer_by_the_hint(void **state) {
+    static const char *const set[] = {"batch=16", "lr=0.01", "drop=1"};
+    gy_ctx *ctx = *state;
+    gy_job j;
+    gy_metrics before = {0}, after = {0};
+    open_job(ctx, "sd15-adapter", NULL, set, 3, &j);
+    assert_ok(ctx, j.def->evaluate(&j, &before));
+    j.steps = 120;
+    assert_ok(ctx, gy_job_train(&j));
+    assert_ok(ctx, j.def->evaluate(&j, &after));
+    double bare = gy_metric_get(&after, "eps_mse_without_hint"), own = gy_metric_get(&after, "eps_mse"),
+           wrong = gy_metric_get(&after, "eps_mse_wrong_hint");
+    assert_true(bare == gy_metric_get(&before, "eps_mse_without_hint"));
+    assert_true(gy_metric_get(&before, "eps_mse") > bare); /* untrained, it is in the way */
+    if (!(own < 0.97 * bare && wrong > 1.2 * bare))
+        fail_msg("error %g with the hint, %g without, %g with another's", own, bare, wrong);
+    gy_job_free(&j);
+}
+
+static void an_adapter_resumes_bit_for_bit(void **state) {
+    static const char *const set[] = {"batch=2", NULL};
+    gy_ctx *ctx = *state;
+    gy_job whole, parts;
+    open_job(ctx, "sd15-adapter", NULL, set, 1, &whole);
+    open_job(ctx, "sd15-adapter", NULL, set, 1, &parts);
+    whole.steps = parts.steps = 4;
+    assert_ok(ctx, gy_job_train(&whole));
+    for (int i = 0; i < 2; i++) {
+        gy_compiled c;
+        assert_ok(ctx, gy_job_compile_phase(&parts, 0, false, &c));
+        for (; parts.step < 2 * (i + 1); parts.step++) {
+            assert_ok(ctx, parts.def->batch(&parts, c.plan, 0, parts.step));
+            gy_plan_set_rng(c.plan, parts.seed, (uint64_t)parts.step);
+            *(double *)gy_plan_input(c.plan, "lr") = parts.def->lr(&parts, 0, parts.step);
+            assert_ok(ctx, gy_plan_run(c.plan));
+        }
+        gy_compiled_free(&c);
+    }
+    for (int64_t i = 0; i < gy_store_count(whole.store); i++) {
+        gy_state *a = gy_store_at(whole.store, i), *b = gy_state_find(parts.store, a->name);
+        assert_non_null(b);
+        assert_memory_equal(a->value.data, b->value.data, gy_tensor_bytes(&a->value));
+    }
+    gy_job_free(&whole);
+    gy_job_free(&parts);
+}
+
+static void nets_that_steer_say_what_they_can_be_trained_on(void **state) {
+    static const struct {
+        const char *config, *setting, *message;
+    } cases[] = {{"small", NULL, "fits the configuration tiny only"},
+                 {"sd15", NULL, "fits the configuration tiny only"},
+                 {NULL, "channels=1", "hints of 3 channels"},
+                 {NULL, "height=8", "16 x 16 pictures"},
+                 {NULL, "base=nowhere.safetensors", "base='nowhere.safetensors': the U-Net's weights are not there"}};
+    static const char *const slugs[] = {"sd15-adapter", "sd15-controlnet"};
+    for (size_t i = 0; i < 2 * (sizeof cases / sizeof *cases); i++) {
+        gy_job j;
+        char want[160];
+        snprintf(want, sizeof want, "%s: ", slugs[i % 2]);
+        assert_ok(*state, gy_job_init(&j, *state, gy_model_find(slugs[i % 2]), cases[i / 2].config,
+                                      &cases[i / 2].setting, cases[i / 2].setting != NULL));
+        assert_message(*state, gy_job_open(&j), want);
+        assert_non_null(strstr(gy_error(*state), cases[i / 2].message));
+        gy_job_free(&j);
+        gy_error_clear(*state);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(the_text_conditioned_net_learns),
@@ -161,6 +232,9 @@ int main(void) {
         TEST(control_outputs_fit_the_net_s_inputs),
         TEST(adapter_outputs_fit_the_net_s_inputs),
         TEST(a_control_net_starts_as_the_bare_net_and_learns),
+        TEST(an_adapter_learns_to_steer_by_the_hint),
+        TEST(an_adapter_resumes_bit_for_bit),
+        TEST(nets_that_steer_say_what_they_can_be_trained_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
