@@ -51,11 +51,11 @@ typedef struct {
 static bool few(int64_t lines, int64_t depth) { /* beyond 8, only where adding up vectors costs little */
     return lines <= (depth >= 128 ? FEW : FEW / 2);
 }
-/* Depths of a piece of sums: about PIECE elements, in at most 16 pieces, whose sums are then no more than a sixteenth
+/* Depths of a piece of sums: about PIECE elements, in at most 8 pieces, whose sums are then no more than an eighth
  * of what is read. */
 static int64_t sum_depths(int64_t k, int64_t lines) {
     int64_t span = lines < SPAN ? lines : SPAN, d = PIECE / span > 16 ? PIECE / span : 16;
-    return d > (k + 15) / 16 ? d : (k + 15) / 16;
+    return d > (k + 7) / 8 ? d : (k + 7) / 8;
 }
 static int64_t at_least_1(double x) {
     return x < 1 ? 1 : x > 1e9 ? (int64_t)1e9 : (int64_t)x;
