@@ -5,13 +5,16 @@
  *     dg = G^T [ sum_tiles (A dy A^T) . (B^T d B) ] G,    for each tap of the first axis
  *
  * Products run over tiles: W [tap][36][channel in][channel out] = V [36][tile][channel in]^T E [36][tile][channel out].
- * All of V and E is written first, then each tile of threads takes 64 channels in (32 of volumes) and two vectors of
- * channels out through all elements; its part of W (up to 442 KiB) stays in the second-level cache, is transformed and
- * goes to dw. So V and E are read from the third level or memory, for (1/64 + 1/32) numbers a multiply-add.
  *
- * That holds V and E of the whole map, 36 / 16 times x and dy (24 / 16 in bf16). Where these are larger than W and 10
- * MiB, which is where maps are large and channels few, tiles go in blocks instead, of 2 MiB or W's size, and W is kept
- * whole: a tile of threads then takes one element of it at a time.
+ * Many channels: all of V and E is written first, 36 / 16 times x and dy (24 / 16 in bf16). Then each tile of threads
+ * takes 64 channels in (32 of volumes) and two vectors of channels out through all elements; its part of W (up to 442
+ * KiB) stays in the second-level cache, is transformed and goes to dw. So V and E are read from the third level or
+ * memory, for (1/64 + 1/32) numbers a multiply-add.
+ *
+ * Where V and E are larger than W and 10 MiB, which is where maps are large and channels few, each of up to 16 parts of
+ * the map has a W of its own. A thread takes a part block by block, of 384 KiB of V and E or of W's size, and in the
+ * end the parts' W are added in order. (Threads that share a block's V and E read them from each other's caches: two
+ * took longer than one.)
  *
  * Errors: against double, with factors of size at most 1, below 96 x 2^-24 sqrt(positions); in bf16 3.0 to 3.4 times
  * the errors of the direct convolution in bf16 (tests/kernels/test_x86_conv.c).
@@ -23,11 +26,12 @@
 #include "conv_winograd.h"
 
 enum {
-    COLUMNS = 2 * VL,  /* channels out of a tile */
-    GROUP = 2,         /* tiles of outputs that are transformed together: a pair */
-    DEPTH = 8,         /* planes of a block, at most */
-    BLOCK = 512 << 10, /* floats of V and E in a block, at least */
-    ROOM = 2560 << 10  /* floats that V and E of a whole map may take beyond W's */
+    PARTS = 16,       /* at most, ... */
+    WHOLES = 8 << 20, /* ... in about so many floats */
+    GROUP = 2,        /* tiles of outputs that are transformed together: a pair */
+    DEPTH = 8,        /* planes of a block, at most */
+    BLOCK = 96 << 10, /* floats of V and E in a block, at least */
+    ROOM = 2560 << 10 /* floats that V and E of a whole map may take beyond W's */
 };
 
 typedef struct {
@@ -40,12 +44,19 @@ typedef struct {
     int64_t tiles_x, tiles;        /* of a plane */
     int64_t run, runs;             /* a block is some tiles ... */
     int64_t depth, depths, blocks; /* ... of some planes */
-    int64_t span, spans, panels;   /* channels in of a tile of threads; panels of channels out */
-    float *v, *e, *w;              /* w: NULL, or all of W */
-    char *room;                    /* a worker's: its part of W, and of dw before its axes are put in order */
-    size_t w_bytes, room_bytes;
-    int64_t sample, z, deep, lo, count; /* the block at work */
+    int64_t parts;
+    int64_t span, spans;   /* channels in ... */
+    int64_t width, panels; /* ... and out of a tile of threads */
+    float *shared;         /* one block: V and E; else each part's W */
+    char *room;            /* a worker's: its part of W, and of dw before its axes are put in order; or V and E */
+    size_t w_bytes, v_bytes, e_bytes, room_bytes;
 } gradient;
+/* Planes z .. z + depth of a sample, tiles lo .. lo + count of each; their V and E. */
+typedef struct {
+    const gradient *j;
+    int64_t sample, z, depth, lo, count;
+    float *v, *e;
+} block;
 
 bool GY_ISAFN(gy_conv_winograd_dw_fits)(const gy_conv_attr *a, const gy_conv_dims *d) {
     for (int i = 0; i < 3; i++)
@@ -64,10 +75,10 @@ static int64_t v_plane(const gradient *j) {
     return j->spans * (j->depth + j->taps - 1) * plane_rows(j) * j->span + PAD;
 }
 static int64_t e_plane(const gradient *j) {
-    return j->panels * j->depth * plane_rows(j) * COLUMNS + PAD;
+    return j->panels * j->depth * plane_rows(j) * j->width + PAD;
 }
 static int64_t w_plane(const gradient *j) {
-    return j->span * COLUMNS + PAD;
+    return j->span * j->width + PAD;
 }
 
 static gradient gradient_of(const gy_conv_attr *a, const gy_conv_dims *d) {
@@ -79,7 +90,8 @@ static gradient gradient_of(const gy_conv_attr *a, const gy_conv_dims *d) {
     j.tiles = gy_tiles(d->out[1], OUT_Y) * j.tiles_x;
     j.span = least(j.taps == 1 ? 64 : 32, d->cin);
     j.spans = gy_tiles(d->cin, j.span);
-    j.panels = gy_tiles(d->cout, COLUMNS);
+    j.width = d->cout > VL ? 2 * VL : VL;
+    j.panels = gy_tiles(d->cout, j.width);
     j.w_bytes = line_bytes(j.taps * ELEMENTS * w_plane(&j));
     j.run = j.tiles;
     j.depth = j.planes;
@@ -87,25 +99,35 @@ static gradient gradient_of(const gy_conv_attr *a, const gy_conv_dims *d) {
     whole *= j.spans * j.panels;
     if (j.samples > 1 || all > whole + ROOM) {
         j.depth = gy_tiles(j.planes, gy_tiles(j.planes, DEPTH));
-        int64_t tile = ELEMENTS * (j.spans * (j.depth + j.taps - 1) * j.span + j.panels * j.depth * COLUMNS);
-        j.run = most(GROUP, least(j.tiles, most(BLOCK, whole) * GY_CONV_PAIR / tile));
+        int64_t tile = ELEMENTS * (j.spans * (j.depth + j.taps - 1) * j.span + j.panels * j.depth * j.width);
+        j.runs = gy_tiles(j.tiles, most(GROUP, least(j.tiles, most(BLOCK, whole) * GY_CONV_PAIR / tile)));
+        j.run = gy_tiles(gy_tiles(j.tiles, j.runs), GROUP) * GROUP;
     }
-    j.runs = gy_tiles(j.tiles, j.run);
-    j.run = gy_tiles(gy_tiles(j.tiles, j.runs), GROUP) * GROUP;
     j.runs = gy_tiles(j.tiles, j.run);
     j.depths = gy_tiles(j.planes, j.depth);
     j.blocks = j.samples * j.depths * j.runs;
-    j.room_bytes = j.w_bytes + line_bytes(9 * j.taps * j.span * COLUMNS);
+    j.parts = least(j.blocks, most(2, least(PARTS, WHOLES / whole)));
+    j.v_bytes = line_bytes(ELEMENTS * v_plane(&j));
+    j.e_bytes = line_bytes(ELEMENTS * e_plane(&j));
+    j.room_bytes = line_bytes(9 * j.taps * j.span * j.width) + j.w_bytes;
+    if (j.blocks > 1 && j.room_bytes < j.v_bytes + j.e_bytes) j.room_bytes = j.v_bytes + j.e_bytes;
     return j;
 }
-/* W as a whole, if there are several blocks. */
-static size_t whole_bytes(const gradient *j) {
-    return j->blocks > 1 ? (size_t)(j->spans * j->panels) * j->w_bytes : 0;
+static size_t shared_bytes(const gradient *j) {
+    return j->blocks == 1 ? j->v_bytes + j->e_bytes : (size_t)(j->parts * j->spans * j->panels) * j->w_bytes;
 }
 size_t GY_ISAFN(gy_conv_winograd_dw_scratch)(const gy_conv_attr *a, const gy_conv_dims *d, int threads) {
     gradient j = gradient_of(a, d);
-    return line_bytes(ELEMENTS * v_plane(&j)) + line_bytes(ELEMENTS * e_plane(&j)) + whole_bytes(&j) +
-           (size_t)threads * j.room_bytes;
+    return shared_bytes(&j) + (size_t)threads * j.room_bytes;
+}
+static block block_of(const gradient *j, int64_t i, void *room) {
+    block b = {.j = j, .sample = i / j->runs / j->depths, .v = room, .e = (float *)(void *)((char *)room + j->v_bytes)};
+    int64_t hi;
+    gy_tile_range(j->tiles, j->run, i % j->runs, &b.lo, &hi);
+    b.count = hi - b.lo;
+    gy_tile_range(j->planes, j->depth, i / j->runs % j->depths, &b.z, &hi);
+    b.depth = hi - b.z;
+    return b;
 }
 
 /* ---- transforms ---- */
@@ -171,7 +193,7 @@ GY_INLINE void gradient_vector(const bool all, const float *dy, int64_t line, in
     }
 }
 
-/* Where channel c of row `row` of a plane of V (width: span) or E (COLUMNS) of `rows` rows lies. */
+/* Where channel c of row `row` of a plane of V (width: span) or E of `rows` rows lies. */
 static int64_t place(int64_t c, int64_t width, int64_t rows, int64_t row) {
     return (c / width * rows + row) * width + c % width;
 }
@@ -186,21 +208,22 @@ static void join(float two[2][ELEMENTS * VL], int64_t count, int64_t n, float *t
 #endif
 
 /* Tiles t .. t + count (at most a pair) of plane k of the block's inputs, or of its gradients. */
-static void input_tiles(const gradient *j, int64_t k, int64_t t, int64_t count) {
+static void input_tiles(const block *b, int64_t k, int64_t t, int64_t count) {
+    const gradient *j = b->j;
     const gy_conv_dims *d = &j->d;
-    int64_t rows = (j->deep + j->taps - 1) * units(j->count), row = k * units(j->count) + t / GY_CONV_PAIR;
-    int64_t z = j->z + k - (j->taps == 1 ? 0 : j->before[0]);
+    int64_t rows = (b->depth + j->taps - 1) * units(b->count), row = k * units(b->count) + t / GY_CONV_PAIR;
+    int64_t z = b->z + k - (j->taps == 1 ? 0 : j->before[0]);
     if (j->taps == 3 && (z < 0 || z >= d->in[0])) {
         for (int64_t e = 0; e < ELEMENTS; e++)
             for (int64_t r = row; r < row + units(count); r++)
                 for (int64_t c = 0; c < d->cin; c += j->span)
-                    memset(j->v + e * v_plane(j) + place(c, j->span, rows, r), 0, (size_t)j->span * sizeof(float));
+                    memset(b->v + e * v_plane(j) + place(c, j->span, rows, r), 0, (size_t)j->span * sizeof(float));
         return;
     }
-    const float *map = j->x + (j->sample * d->in[0] + z) * d->in[1] * d->in[2] * d->cin;
+    const float *map = j->x + (b->sample * d->in[0] + z) * d->in[1] * d->in[2] * d->cin;
     window w[GROUP];
     for (int64_t i = 0; i < count; i++) {
-        int64_t at = j->lo + t + i;
+        int64_t at = b->lo + t + i;
         w[i] = window_of(map, d->in[1], d->in[2], d->cin, at / j->tiles_x * OUT_Y - j->before[1],
                          at % j->tiles_x * OUT_X - j->before[2]);
     }
@@ -209,28 +232,29 @@ static void input_tiles(const gradient *j, int64_t k, int64_t t, int64_t count) 
 #if defined(GY_TIER_avx512bf16)
         float two[2][ELEMENTS * VL];
         for (int64_t i = 0; i < count; i++) transform_input(&w[i], false, c, n, two[i], VL);
-        join(two, count, n, j->v + place(c, j->span, rows, row), v_plane(j));
+        join(two, count, n, b->v + place(c, j->span, rows, row), v_plane(j));
 #else
         for (int64_t i = 0; i < count; i++)
-            transform_input(&w[i], false, c, n, j->v + place(c, j->span, rows, row + i), v_plane(j));
+            transform_input(&w[i], false, c, n, b->v + place(c, j->span, rows, row + i), v_plane(j));
 #endif
     }
 }
-static void gradient_tiles(const gradient *j, int64_t k, int64_t t, int64_t count) {
+static void gradient_tiles(const block *b, int64_t k, int64_t t, int64_t count) {
+    const gradient *j = b->j;
     const gy_conv_dims *d = &j->d;
-    int64_t rows = j->deep * units(j->count), row = k * units(j->count) + t / GY_CONV_PAIR;
-    const float *map = j->dy + (j->sample * d->out[0] + j->z + k) * d->out[1] * d->out[2] * d->cout;
+    int64_t rows = b->depth * units(b->count), row = k * units(b->count) + t / GY_CONV_PAIR;
+    const float *map = j->dy + (b->sample * d->out[0] + b->z + k) * d->out[1] * d->out[2] * d->cout;
     for (int64_t c = 0; c < d->cout; c += VL) {
 #if defined(GY_TIER_avx512bf16)
         float two[2][ELEMENTS * VL];
 #endif
         for (int64_t i = 0; i < count; i++) {
-            int64_t at = j->lo + t + i, y = at / j->tiles_x * OUT_Y, x = at % j->tiles_x * OUT_X;
+            int64_t at = b->lo + t + i, y = at / j->tiles_x * OUT_Y, x = at % j->tiles_x * OUT_X;
 #if defined(GY_TIER_avx512bf16)
             float *to = two[i];
             int64_t plane = VL;
 #else
-            float *to = j->e + place(c, COLUMNS, rows, row + i);
+            float *to = b->e + place(c, j->width, rows, row + i);
             int64_t plane = e_plane(j);
 #endif
             const float *from = map + (y * d->out[2] + x) * d->cout + c;
@@ -241,30 +265,34 @@ static void gradient_tiles(const gradient *j, int64_t k, int64_t t, int64_t coun
                 gradient_vector(false, from, line, d->cout, rest_y, rest_x, least(n, VL), to, plane);
         }
 #if defined(GY_TIER_avx512bf16)
-        join(two, count, VL, j->e + place(c, COLUMNS, rows, row), e_plane(j));
+        join(two, count, VL, b->e + place(c, j->width, rows, row), e_plane(j));
 #endif
     }
 }
 static void transform_tile(void *arg, int64_t i, int worker) {
     (void)worker;
-    const gradient *j = arg;
-    int64_t groups = gy_tiles(j->count, GROUP), t = i % groups * GROUP, k = i / groups, inputs = j->deep + j->taps - 1;
+    const block *b = arg;
+    int64_t groups = gy_tiles(b->count, GROUP), t = i % groups * GROUP, k = i / groups;
+    int64_t inputs = b->depth + b->j->taps - 1;
     if (k < inputs)
-        input_tiles(j, k, t, least(j->count - t, GROUP));
+        input_tiles(b, k, t, least(b->count - t, GROUP));
     else
-        gradient_tiles(j, k - inputs, t, least(j->count - t, GROUP));
+        gradient_tiles(b, k - inputs, t, least(b->count - t, GROUP));
+}
+static int64_t transform_tiles(const block *b) {
+    return (2 * b->depth + b->j->taps - 1) * gy_tiles(b->count, GROUP);
 }
 
 /* ---- products ---- */
 
-/* c[i] += (first: =) sum_t a[t line + i] b[t nv VL ...], i < mr, nv vectors. */
+/* c[i] += (first: =) sum_t a[t line + i] b[t], i < mr, b and c [..][nv VL]. */
 GY_INLINE void sum_tile(const int mr, const int nv, int64_t depth, const float *a, int64_t line, const float *b,
                         float *c, bool first) {
     vf acc[GY_MR][2];
 #pragma GCC unroll 16
     for (int i = 0; i < mr; i++)
-        for (int v = 0; v < nv; v++) acc[i][v] = first ? v_zero() : v_load(c + i * COLUMNS + v * VL);
-    for (int64_t t = 0; t < depth; t++, a += line, b += COLUMNS) {
+        for (int v = 0; v < nv; v++) acc[i][v] = first ? v_zero() : v_load(c + (i * nv + v) * VL);
+    for (int64_t t = 0; t < depth; t++, a += line, b += nv * VL) {
         vf b0 = v_load(b), b1 = nv > 1 ? v_load(b + VL) : b0;
 #pragma GCC unroll 16
         for (int i = 0; i < mr; i++) {
@@ -275,7 +303,7 @@ GY_INLINE void sum_tile(const int mr, const int nv, int64_t depth, const float *
     }
 #pragma GCC unroll 16
     for (int i = 0; i < mr; i++)
-        for (int v = 0; v < nv; v++) v_store(c + i * COLUMNS + v * VL, acc[i][v]);
+        for (int v = 0; v < nv; v++) v_store(c + (i * nv + v) * VL, acc[i][v]);
 }
 typedef void (*sum_fn)(int64_t depth, const float *a, int64_t line, const float *b, float *c, bool first);
 #define TILE(mr, nv)                                                                                                   \
@@ -290,27 +318,27 @@ static const sum_fn sum_table[GY_MR][2] = {GY_CONV_TABLE(ROW)};
 #undef ROW
 
 /* Element e of tap k: w [channel in][channel out] of a span and a panel. */
-static void multiply(const gradient *j, int64_t k, int64_t e, int64_t span, int64_t panel, bool first, float *w) {
+static void multiply(const block *b, int64_t k, int64_t e, int64_t span, int64_t panel, bool first, float *w) {
+    const gradient *j = b->j;
     int64_t c0 = span * j->span, channels = least(j->d.cin - c0, j->span), heights = gy_tiles(channels, GY_MR);
-    int64_t prows = units(j->count), rows = j->deep * prows, v_rows = rows + (j->taps - 1) * prows;
-    const float *a = j->v + e * v_plane(j) + place(c0, j->span, v_rows, k * prows);
-    const float *b = j->e + e * e_plane(j) + place(panel * COLUMNS, COLUMNS, rows, 0);
-    bool wide = j->d.cout - panel * COLUMNS > VL;
+    int64_t plane = units(b->count), rows = b->depth * plane, v_rows = rows + (j->taps - 1) * plane;
+    const float *v = b->v + e * v_plane(j) + place(c0, j->span, v_rows, k * plane);
+    const float *from = b->e + e * e_plane(j) + place(panel * j->width, j->width, rows, 0);
     w += (k * ELEMENTS + e) * w_plane(j);
     for (int64_t i = 0, r = 0, to; i < heights; i++, r = to) {
         to = channels * (i + 1) / heights;
-        sum_table[to - r - 1][wide](rows, a + r, j->span, b, w + r * COLUMNS, first);
+        sum_table[to - r - 1][j->width > VL](rows, v + r, j->span, from, w + r * j->width, first);
     }
 }
 /* dw of a span and a panel. */
 static void finish(const gradient *j, int64_t span, int64_t panel, const float *w, float *sum) {
     const gy_conv_dims *d = &j->d;
     int64_t c0 = span * j->span, channels = least(d->cin - c0, j->span), plane = w_plane(j);
-    int64_t j0 = panel * COLUMNS, n = least(d->cout - j0, COLUMNS), width = gy_tiles(n, VL) * VL;
+    int64_t j0 = panel * j->width, n = least(d->cout - j0, j->width), width = gy_tiles(n, VL) * VL;
     for (int64_t k = 0; k < j->taps; k++)
         for (int64_t c = 0; c < channels; c++)
             for (int64_t r = 0; r < width; r += VL) {
-                const float *from = w + k * ELEMENTS * plane + c * COLUMNS + r;
+                const float *from = w + k * ELEMENTS * plane + c * j->width + r;
                 float *to = sum + (9 * k * channels + c) * width + r;
                 vf half[3 * IN_X], in[IN_Y], out[3];
 #pragma GCC unroll 6
@@ -331,27 +359,38 @@ static void finish(const gradient *j, int64_t span, int64_t panel, const float *
 
 /* One block: a span and a panel from its products to dw. */
 static void whole_tile(void *arg, int64_t i, int worker) {
-    const gradient *j = arg;
+    const block *b = arg;
+    const gradient *j = b->j;
     float *w = (float *)(void *)(j->room + (size_t)worker * j->room_bytes), *sum = w + j->w_bytes / sizeof(float);
     for (int64_t k = 0; k < j->taps; k++)
-        for (int64_t e = 0; e < ELEMENTS; e++) multiply(j, k, e, i % j->spans, i / j->spans, true, w);
+        for (int64_t e = 0; e < ELEMENTS; e++) multiply(b, k, e, i % j->spans, i / j->spans, true, w);
     finish(j, i % j->spans, i / j->spans, w, sum);
 }
-/* Several: an element of a tap of W, and in the end a span and a panel. */
-static float *part_of(const gradient *j, int64_t i) {
-    return j->w + i * (int64_t)(j->w_bytes / sizeof(float));
+/* Several: a part's W, and in the end all parts' of a span and a panel. */
+static float *part_of(const gradient *j, int64_t part, int64_t i) {
+    return j->shared + (part * j->spans * j->panels + i) * (int64_t)(j->w_bytes / sizeof(float));
 }
-static void element_tile(void *arg, int64_t i, int worker) {
-    (void)worker;
+static void part_tile(void *arg, int64_t part, int worker) {
     const gradient *j = arg;
-    bool first = j->sample == 0 && j->z == 0 && j->lo == 0;
-    int64_t part = i % (j->spans * j->panels), e = i / (j->spans * j->panels);
-    multiply(j, e / ELEMENTS, e % ELEMENTS, part % j->spans, part / j->spans, first, part_of(j, part));
+    int64_t first = j->blocks * part / j->parts, end = j->blocks * (part + 1) / j->parts;
+    for (int64_t i = first; i < end; i++) {
+        block b = block_of(j, i, j->room + (size_t)worker * j->room_bytes);
+        for (int64_t t = 0; t < transform_tiles(&b); t++) transform_tile(&b, t, worker);
+        for (int64_t n = 0; n < j->spans * j->panels; n++)
+            for (int64_t e = 0; e < ELEMENTS; e++)
+                for (int64_t k = 0; k < j->taps; k++)
+                    multiply(&b, k, e, n % j->spans, n / j->spans, i == first, part_of(j, part, n));
+    }
 }
-static void finish_tile(void *arg, int64_t i, int worker) {
+static void finish_tile(void *arg, int64_t n, int worker) {
     const gradient *j = arg;
-    float *sum = (float *)(void *)(j->room + (size_t)worker * j->room_bytes + j->w_bytes);
-    finish(j, i % j->spans, i / j->spans, part_of(j, i), sum);
+    float *sum = (float *)(void *)(j->room + (size_t)worker * j->room_bytes), *w = part_of(j, 0, n);
+    for (int64_t part = 1; part < j->parts; part++) {
+        const float *more = part_of(j, part, n);
+        for (int64_t i = 0; i < (int64_t)(j->w_bytes / sizeof(float)); i += VL)
+            v_store(w + i, v_add(v_load(w + i), v_load(more + i)));
+    }
+    finish(j, n % j->spans, n / j->spans, w, sum);
 }
 
 void GY_ISAFN(gy_conv_winograd_dw)(const gy_conv_attr *a, const gy_conv_dims *d, const float *x, const float *dy,
@@ -360,22 +399,14 @@ void GY_ISAFN(gy_conv_winograd_dw)(const gy_conv_attr *a, const gy_conv_dims *d,
     j.x = x;
     j.dy = dy;
     j.dw = dw;
-    j.v = scratch;
-    j.e = j.v + line_bytes(ELEMENTS * v_plane(&j)) / sizeof(float);
-    j.w = j.e + line_bytes(ELEMENTS * e_plane(&j)) / sizeof(float);
-    j.room = (char *)j.w + whole_bytes(&j);
-    for (int64_t block = 0; block < j.blocks; block++) {
-        int64_t hi;
-        gy_tile_range(j.tiles, j.run, block % j.runs, &j.lo, &hi);
-        j.count = hi - j.lo;
-        gy_tile_range(j.planes, j.depth, block / j.runs % j.depths, &j.z, &hi);
-        j.deep = hi - j.z;
-        j.sample = block / j.runs / j.depths;
-        gy_par(pool, (2 * j.deep + j.taps - 1) * gy_tiles(j.count, GROUP), transform_tile, &j);
-        if (j.blocks == 1)
-            gy_par(pool, j.spans * j.panels, whole_tile, &j);
-        else
-            gy_par(pool, j.taps * ELEMENTS * j.spans * j.panels, element_tile, &j);
+    j.shared = scratch;
+    j.room = (char *)scratch + shared_bytes(&j);
+    if (j.blocks == 1) {
+        block b = block_of(&j, 0, scratch);
+        gy_par(pool, transform_tiles(&b), transform_tile, &b);
+        gy_par(pool, j.spans * j.panels, whole_tile, &b);
+        return;
     }
-    if (j.blocks > 1) gy_par(pool, j.spans * j.panels, finish_tile, &j);
+    gy_par(pool, j.parts, part_tile, &j);
+    gy_par(pool, j.spans * j.panels, finish_tile, &j);
 }
