@@ -55,25 +55,41 @@ void ref_gather(const gy_kargs *k) {
     run_rows(&j, j.x.outer * j.n, j.x.inner, gather_tile);
 }
 
-static void gather_along_tile(void *arg, int64_t t, int worker) {
-    (void)worker;
-    const job *j = arg;
+/* Elements of `size` bytes, which is a constant where this is called, so that they are copied by single moves. */
+static inline __attribute__((always_inline)) void gather_along_rows(const job *j, int64_t lo, int64_t hi,
+                                                                    const size_t size) {
     const int64_t *index = j->k->in[1].data;
     const char *x = j->k->in[0].data;
     char *y = j->k->out[0].data;
-    int64_t lo, hi;
-    gy_tile_range(j->x.outer * j->n, j->grain, t, &lo, &hi);
-    for (int64_t r = lo; r < hi; r++)
-        for (int64_t c = 0; c < j->x.inner; c++) {
-            int64_t o = r / j->n, e = r * j->x.inner + c, i = index[e];
-            bool inside = i >= 0 && i < j->x.axis;
-            char *to = y + (size_t)e * j->size;
-            if (inside) {
-                memcpy(to, x + (size_t)((o * j->x.axis + i) * j->x.inner + c) * j->size, j->size);
+    int64_t inner = j->x.inner, o = lo / j->n, last = (o + 1) * j->n; /* a division a row would take longer than it */
+    for (int64_t r = lo; r < hi; r++) {
+        if (r == last) {
+            o++;
+            last += j->n;
+        }
+        const char *from = x + (size_t)(o * j->x.axis * inner) * size;
+        for (int64_t c = 0; c < inner; c++) {
+            int64_t e = r * inner + c, i = index[e];
+            char *to = y + (size_t)e * size;
+            if (i >= 0 && i < j->x.axis) {
+                memcpy(to, from + (size_t)(i * inner + c) * size, size);
             } else {
-                memset(to, 0, j->size);
+                memset(to, 0, size);
             }
         }
+    }
+}
+static void gather_along_tile(void *arg, int64_t t, int worker) {
+    (void)worker;
+    const job *j = arg;
+    int64_t lo, hi;
+    gy_tile_range(j->x.outer * j->n, j->grain, t, &lo, &hi);
+    switch (j->size) {
+    case 1: gather_along_rows(j, lo, hi, 1); break;
+    case 2: gather_along_rows(j, lo, hi, 2); break;
+    case 4: gather_along_rows(j, lo, hi, 4); break;
+    default: gather_along_rows(j, lo, hi, 8); break;
+    }
 }
 
 void ref_gather_along(const gy_kargs *k);
