@@ -55,25 +55,46 @@ void ref_gather(const gy_kargs *k) {
     run_rows(&j, j.x.outer * j.n, j.x.inner, gather_tile);
 }
 
+/* y_e = from_{index_e}, or 0, for n elements of `size` bytes: a constant where this is called, so that single moves
+ * copy them; sources are `step` apart, and by element e the first of them moves on by `drift`. */
+static inline __attribute__((always_inline)) void pick(char *y, const char *from, const int64_t *index, int64_t n,
+                                                       int64_t axis, int64_t step, int64_t drift, const size_t size) {
+    for (int64_t e = 0; e < n; e++) {
+        int64_t i = index[e];
+        if ((uint64_t)i < (uint64_t)axis) {
+            memcpy(y + (size_t)e * size, from + (size_t)(i * step + e * drift) * size, size);
+        } else {
+            memset(y + (size_t)e * size, 0, size);
+        }
+    }
+}
+static inline __attribute__((always_inline)) void gather_along_rows(const job *j, int64_t lo, int64_t hi,
+                                                                    const size_t size) {
+    int64_t inner = j->x.inner, axis = j->x.axis;
+    for (int64_t r = lo; r < hi;) {
+        int64_t o = r / j->n, end = (o + 1) * j->n < hi ? (o + 1) * j->n : hi, at = r * inner;
+        const int64_t *index = (const int64_t *)j->k->in[1].data + at;
+        const char *from = (const char *)j->k->in[0].data + (size_t)(o * axis * inner) * size;
+        char *y = (char *)j->k->out[0].data + (size_t)at * size;
+        if (inner == 1)
+            pick(y, from, index, end - r, axis, 1, 0, size); /* the rows of a slab in one go: each is one element */
+        else
+            for (; r < end; r++, index += inner, y += (size_t)inner * size)
+                pick(y, from, index, inner, axis, inner, 1, size);
+        r = end;
+    }
+}
 static void gather_along_tile(void *arg, int64_t t, int worker) {
     (void)worker;
     const job *j = arg;
-    const int64_t *index = j->k->in[1].data;
-    const char *x = j->k->in[0].data;
-    char *y = j->k->out[0].data;
     int64_t lo, hi;
     gy_tile_range(j->x.outer * j->n, j->grain, t, &lo, &hi);
-    for (int64_t r = lo; r < hi; r++)
-        for (int64_t c = 0; c < j->x.inner; c++) {
-            int64_t o = r / j->n, e = r * j->x.inner + c, i = index[e];
-            bool inside = i >= 0 && i < j->x.axis;
-            char *to = y + (size_t)e * j->size;
-            if (inside) {
-                memcpy(to, x + (size_t)((o * j->x.axis + i) * j->x.inner + c) * j->size, j->size);
-            } else {
-                memset(to, 0, j->size);
-            }
-        }
+    switch (j->size) {
+    case 1: gather_along_rows(j, lo, hi, 1); break;
+    case 2: gather_along_rows(j, lo, hi, 2); break;
+    case 4: gather_along_rows(j, lo, hi, 4); break;
+    default: gather_along_rows(j, lo, hi, 8); break;
+    }
 }
 
 void ref_gather_along(const gy_kargs *k);

@@ -34,14 +34,14 @@ typedef struct {
     vd low[NV], high[NV];
 } sums;
 
+/* The product of two floats is exact in a double, so that the reference's product and sum are one operation. */
 GY_INLINE void add_row(sums *s, double scale, const float *x, int64_t live) {
     vd w = w_set(scale);
     if (live >= WIDE) {
 #pragma GCC unroll 4
         for (int v = 0; v < NV; v++) {
-            vf e = v_load(x + v * VL);
-            s->low[v] = w_add(s->low[v], w_mul(w, w_low(e)));
-            s->high[v] = w_add(s->high[v], w_mul(w, w_high(e)));
+            s->low[v] = w_fma(w, w_widen(x + v * VL), s->low[v]);
+            s->high[v] = w_fma(w, w_widen(x + v * VL + VLD), s->high[v]);
         }
         return;
     }
@@ -49,8 +49,8 @@ GY_INLINE void add_row(sums *s, double scale, const float *x, int64_t live) {
     for (int v = 0; v < NV; v++)
         if (v * VL < live) {
             vf e = line_load(x + v * VL, live - v * VL);
-            s->low[v] = w_add(s->low[v], w_mul(w, w_low(e)));
-            s->high[v] = w_add(s->high[v], w_mul(w, w_high(e)));
+            s->low[v] = w_fma(w, w_low(e), s->low[v]);
+            s->high[v] = w_fma(w, w_high(e), s->high[v]);
         }
 }
 GY_INLINE void sums_clear(sums *s) {

@@ -216,6 +216,9 @@ GY_INLINE vd w_fma(vd a, vd b, vd c) {
 GY_INLINE vd w_low(vf a) { /* lanes 0..VLD-1 widened */
     return _mm512_cvtps_pd(v_low(a));
 }
+GY_INLINE vd w_widen(const float *p) { /* VLD floats */
+    return _mm512_cvtps_pd(_mm256_loadu_ps(p));
+}
 GY_INLINE vd w_high(vf a) {
     return _mm512_cvtps_pd(v_high(a));
 }
@@ -432,6 +435,9 @@ GY_INLINE vd w_fma(vd a, vd b, vd c) {
 }
 GY_INLINE vd w_low(vf a) {
     return _mm256_cvtps_pd(v_low(a));
+}
+GY_INLINE vd w_widen(const float *p) {
+    return _mm256_cvtps_pd(_mm_loadu_ps(p));
 }
 GY_INLINE vd w_high(vf a) {
     return _mm256_cvtps_pd(v_high(a));
