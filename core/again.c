@@ -9,7 +9,7 @@
  * The fullest step is found on the graph: a value lives from its node to its last reader. Values are let go while one
  * lies over the fullest step, large ones that cost little first, and while their traffic stays small beside the step's
  * work: a byte for FLOPS_A_BYTE operations, under 1 % of the time at 100 GFLOP/s and 13 GB/s a core. */
-#include "rewrite.h"
+#include "rewrite_internal.h"
 
 #include <string.h>
 

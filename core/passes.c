@@ -2,7 +2,7 @@
  * not change is copied. Tapped nodes (hooks, traces) are never merged into others. */
 #include "ops/matmul.h"
 #include "ops/shape.h"
-#include "rewrite.h"
+#include "rewrite_internal.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
-/* rewrite.h: what the passes share (passes.c, again.c): the walk over a graph's live nodes that makes a new one. */
-#ifndef GY_REWRITE_H
-#define GY_REWRITE_H
+/* rewrite_internal.h: what the passes share (passes.c, again.c): the walk over a graph's live nodes that makes a new one. */
+#ifndef GY_REWRITE_INTERNAL_H
+#define GY_REWRITE_INTERNAL_H
 
 #include "plan_internal.h"
 
