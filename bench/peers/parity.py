@@ -115,6 +115,28 @@ def clip_vision(tiny):
     return spread(CLIPVisionModelWithProjection(c)), "clip-vision", ["--config", config], {"pixels": last(x)}, run
 
 
+def clip(tiny):
+    from transformers import CLIPConfig, CLIPModel
+    if tiny:
+        layers = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2)
+        c = CLIPConfig(text_config=dict(vocab_size=64, max_position_embeddings=16, eos_token_id=63, bos_token_id=62, **layers),
+                       vision_config=dict(image_size=16, patch_size=4, **layers), projection_dim=24)
+        config = "tiny"
+    else:
+        c = CLIPConfig(text_config=dict(eos_token_id=49407), projection_dim=512)  # the defaults are B/32
+        config = "vit-b-32"
+    n, v, side = c.text_config.max_position_embeddings, c.text_config.vocab_size, c.vision_config.image_size
+    ids = torch.randint(1, v - 2, (2, n))
+    ids[:, n // 2:] = v - 1
+    x = torch.randn(2, 3, side, side)
+
+    def run(m):
+        out = m(input_ids=ids, pixel_values=x, return_loss=True)
+        return {"text_embeds": plain(out.text_embeds), "image_embeds": plain(out.image_embeds),
+                "logits_per_image": plain(out.logits_per_image), "loss": out.loss.detach().numpy()}
+    return spread(CLIPModel(c)), "clip", ["--config", config], {"ids": ids.numpy(), "pixels": last(x)}, run
+
+
 def vit_mae(tiny):
     from transformers import ViTMAEConfig, ViTMAEForPreTraining
     if tiny:
@@ -162,8 +184,8 @@ def language(model, slug, config, vocabulary):
             lambda m: {"logits": plain(m(ids).logits)})
 
 
-MODELS = {"sd15-unet": unet, "sd-vae": vae, "clip-text": clip_text, "clip-vision": clip_vision, "vit-mae": vit_mae,
-          "gpt2": gpt2, "llama": llama, "qwen2": qwen2}
+MODELS = {"sd15-unet": unet, "sd-vae": vae, "clip-text": clip_text, "clip-vision": clip_vision, "clip": clip,
+          "vit-mae": vit_mae, "gpt2": gpt2, "llama": llama, "qwen2": qwen2}
 ONLY_TINY = {"llama", "qwen2"}
 
 
