@@ -18,7 +18,7 @@ void gy_plan_free(gy_plan *p) {
     gy_free(ctx, p->step);
     gy_free(ctx, p->input);
     gy_free(ctx, p->output);
-    for (int32_t i = 0; i < p->n_packed; i++) gy_free(ctx, p->packed[i].data);
+    gy_free(ctx, p->packed_block);
     gy_free(ctx, p->packed);
     if (p->device) {
         gy_device *d = p->device;
@@ -163,8 +163,14 @@ static gy_status allocate(gy_plan *p) {
         p->input_block = gy_calloc(p->ctx, 1, (size_t)p->input_bytes);
         if (!p->arena_block || !p->input_block) return GY_ERR_NOMEM;
     }
-    for (int32_t i = 0; i < p->n_packed; i++)
-        if (!(p->packed[i].data = gy_malloc(p->ctx, p->packed[i].bytes))) return GY_ERR_NOMEM;
+    size_t packed = 0; /* one block, so that all of it lies on large pages */
+    for (int32_t i = 0; i < p->n_packed; i++) packed += (p->packed[i].bytes + 63) & ~(size_t)63;
+    if (packed && !(p->packed_block = gy_malloc(p->ctx, packed))) return GY_ERR_NOMEM;
+    char *room = p->packed_block;
+    for (int32_t i = 0; i < p->n_packed; i++) {
+        p->packed[i].data = room;
+        room += (p->packed[i].bytes + 63) & ~(size_t)63;
+    }
     for (int32_t s = 0; s < p->n_steps; s++) {
         gy_step *st = &p->step[s];
         for (int i = 0; i < 2; i++)

@@ -75,6 +75,7 @@ struct gy_plan {
     gy_step *step;
     int32_t n_steps, cap_steps;
     gy_packed *packed;
+    char *packed_block; /* the data of all of them */
     int32_t n_packed, cap_packed;
     gy_named_place *input, *output;
     int64_t n_input, n_output;

@@ -18,7 +18,7 @@
 
 /* ---- register kernels ---- */
 
-enum { AHEAD = 16 }; /* pairs fetched early, as in gemm_ukr.c */
+enum { AHEAD = 16, FAR = 64 }; /* pairs fetched early, as in gemm_ukr.c */
 
 GY_INLINE void ukr(const int mr, const int nv, int64_t pairs, const uint32_t *a, const uint32_t *b, int64_t ldb,
                    float *c, int64_t ldc, int64_t n, bool first, const gy_fetch *fetch) {
@@ -46,8 +46,8 @@ GY_INLINE void ukr(const int mr, const int nv, int64_t pairs, const uint32_t *a,
                 last = fetch->last;
             }
         }
-        __builtin_prefetch(b + AHEAD * ldb);
-        if (nv > 1) __builtin_prefetch(b + AHEAD * ldb + VL);
+        __builtin_prefetch(b + (mr > 4 ? AHEAD : FAR) * ldb);
+        if (nv > 1) __builtin_prefetch(b + (mr > 4 ? AHEAD : FAR) * ldb + VL);
         __builtin_prefetch(a + AHEAD * mr);
 #pragma GCC unroll 16
         for (int i = 0; i < mr; i++) {

@@ -11,7 +11,7 @@
 
 #ifndef GY_UKR_ONCE
 #define GY_UKR_ONCE
-enum { AHEAD = 16 }; /* depths: about the way to main memory */
+enum { AHEAD = 16, FAR = 64 }; /* depths: about the way to main memory; with at most 4 rows, which take less time */
 #endif
 
 #ifdef T
@@ -46,8 +46,8 @@ GY_INLINE void NAME(ukr)(const int mr, const int nv, const bool rows, int64_t de
                 last = fetch->last;
             }
         }
-        __builtin_prefetch(b + AHEAD * ldb); /* the hardware's own fetching stops at each page */
-        if (nv > 1) __builtin_prefetch(b + AHEAD * ldb + LANES);
+        __builtin_prefetch(b + (mr > 4 ? AHEAD : FAR) * ldb); /* the hardware's own fetching stops at each page */
+        if (nv > 1) __builtin_prefetch(b + (mr > 4 ? AHEAD : FAR) * ldb + LANES);
         if (!rows) __builtin_prefetch(a + AHEAD * mr);
 #pragma GCC unroll 16
         for (int i = 0; i < mr; i++) {
