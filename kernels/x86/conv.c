@@ -1,6 +1,6 @@
 /* The operators conv, conv_dx and conv_dw: which way a convolution goes.
  *
- * - 3 x 3 with stride 1, many channels: Winograd's algorithm, where the plan allows it (conv_winograd.c).
+ * - 3 x 3 and 3 x 3 x 3 with stride 1: Winograd's algorithm, where the plan allows it (conv_winograd_rows.c).
  * - one channel in and out a group: sums over taps of vectors of channels (depthwise.c).
  * - one to four channels on one side, one group: conv_few.c.
  * - most others: conv_direct.c, conv_direct_dw.c.

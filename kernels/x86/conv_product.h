@@ -4,13 +4,13 @@
 
 #include "conv_winograd.h"
 
-/* c[i] += (first: =) sum_(t, e) a[t next + i row + e] b[t len + e], t < GY_CONV_TAPS, c and b [..][nv VL]. */
-GY_INLINE void product_tile(const int mr, const int nv, const float *a, int64_t row, int64_t len, int64_t next,
-                            const float *b, float *c, bool first) {
+/* c[i] += (first: =) sum_e a[i row + e] b[e], c and b [..][nv VL]. */
+GY_INLINE void product_tile(const int mr, const int nv, const float *a, int64_t row, int64_t len, const float *b,
+                            float *c, bool first) {
     vf acc[GY_MR][2];
 #pragma GCC unroll 16
     for (int i = 0; i < mr; i++) acc[i][0] = acc[i][1] = v_zero();
-    for (int t = 0; t < GY_CONV_TAPS; t++, a += next) b = gy_conv_rows(mr, nv, acc, a, row, len, b);
+    gy_conv_rows(mr, nv, acc, a, row, len, b);
 #pragma GCC unroll 16
     for (int i = 0; i < mr; i++)
         for (int v = 0; v < nv; v++) {
@@ -18,12 +18,10 @@ GY_INLINE void product_tile(const int mr, const int nv, const float *a, int64_t 
             v_store(to, first ? acc[i][v] : v_add(v_load(to), acc[i][v]));
         }
 }
-typedef void (*product_fn)(const float *a, int64_t row, int64_t len, int64_t next, const float *b, float *c,
-                           bool first);
+typedef void (*product_fn)(const float *a, int64_t row, int64_t len, const float *b, float *c, bool first);
 #define TILE(mr, nv)                                                                                                   \
-    static void product_##mr##x##nv(const float *a, int64_t row, int64_t len, int64_t next, const float *b, float *c,  \
-                                    bool first) {                                                                      \
-        product_tile(mr, nv, a, row, len, next, b, c, first);                                                          \
+    static void product_##mr##x##nv(const float *a, int64_t row, int64_t len, const float *b, float *c, bool first) {  \
+        product_tile(mr, nv, a, row, len, b, c, first);                                                                \
     }
 GY_CONV_TILES(TILE)
 #undef TILE

@@ -20,7 +20,6 @@
  * of the direct convolution against the f32 peak of 118 GFLOP/s (gyrus bench conv --threads 1), f32 and bf16: 320 to
  * 320 channels on 64 x 64: 2.9, 4.1; 640 on 32 x 32: 2.9, 4.2; 1280 on 16 x 16: 2.8, 3.7; 64 on 56 x 56: 2.8, 3.4. On
  * few tiles packing and transforming the weights is most of the time. Two threads: 1.9 to 2.0 times as fast. */
-#define GY_CONV_TAPS 1
 #include "conv_product.h"
 
 enum {
@@ -139,8 +138,8 @@ static void panel_tile(void *arg, int64_t t, int worker) {
             if (next_cc > 0) GY_ISAFN(gy_conv_weights_fetch)(&j->q.w, 0, j0, n, next_c0, next_cc, e, ELEMENTS);
             for (int64_t i = 0, lo = 0; i < heights; i++) {
                 int64_t hi = j->count * (i + 1) / heights;
-                product_table[hi - lo - 1][nv - 1](v + lo * cu, cu, cu, 0, u + e * u_plane,
-                                                   m + e * m_plane + lo * width, chunk == 0);
+                product_table[hi - lo - 1][nv - 1](v + lo * cu, cu, cu, u + e * u_plane, m + e * m_plane + lo * width,
+                                                   chunk == 0);
                 lo = hi;
             }
         }

@@ -125,7 +125,9 @@ typedef struct {
 /* The one whose first position is (y, x) of a map of height x width positions. */
 static inline window window_of(const float *map, int64_t height, int64_t width, int64_t channels, int64_t y,
                                int64_t x) {
-    window w = {.lines = (1u << IN_Y) - 1, .places = (1u << IN_X) - 1};
+    window w = {.lines = (1u << IN_Y) - 1,
+                .places = (1u << IN_X) - 1,
+                .all = y >= 0 && x >= 0 && y + IN_Y <= height && x + IN_X <= width};
     for (int i = 0; i < IN_Y; i++) {
         bool inside = y + i >= 0 && y + i < height;
         w.line[i] = inside ? map + (y + i) * width * channels : map;
@@ -136,7 +138,6 @@ static inline window window_of(const float *map, int64_t height, int64_t width, 
         w.at[k] = inside ? (x + k) * channels : 0;
         if (!inside) w.places ^= 1u << k;
     }
-    w.all = w.lines == (1u << IN_Y) - 1 && w.places == (1u << IN_X) - 1;
     return w;
 }
 

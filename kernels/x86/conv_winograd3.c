@@ -6,18 +6,18 @@
  *
  * Networks of volumes have few channels and many positions, the opposite of what conv_winograd.c is made for. So all
  * weights are transformed first, U [panel of two vectors of output channels][36][tap][channel][panel]. Then a tile of
- * threads takes a run, some tiles of up to 8 neighbouring planes: V [36][plane][tile][channel] of these planes and the
- * one before and behind, for each panel and up to 28 tiles 36 products M [36][tile][panel], each over three taps, whose
- * rows of V are a plane apart, and the outputs from M. V takes at most 384 KiB; U of 32 channels 442, M 126.
+ * threads takes a run, up to 28 tiles of up to 8 neighbouring planes: V [36][tile][plane][channel] of these planes and
+ * the one before and behind, in which the three taps of an output are adjacent; for each panel 36 products M
+ * [36][plane][tile][panel], up to 28 rows at a time, and the outputs from M. V takes at most 384 KiB; U of 32 channels
+ * 442, M 126.
  *
  * Errors: against double, with factors of size at most 1, below 96 x 2^-24 sqrt(27 Cin)
  * (tests/kernels/test_x86_conv.c). In bf16 3.0 to 3.4 times the errors of the direct convolution in bf16 there, as
  * derived in conv_winograd.h. A plan leaves this kernel out with GY_PASS_WINOGRAD or GYRUS_WINOGRAD=0.
  *
  * Measured, one thread of Zen 4, AVX-512, FLOPs of the direct convolution against the f32 peak of 118 GFLOP/s (gyrus
- * bench conv --threads 1), f32 and bf16: 16 to 16 channels at 96^3 2.4, 2.5; 32 to 32 at 64^3 3.0, 4.4; 64 to 64 at
+ * bench conv --threads 1), f32 and bf16: 16 to 16 channels at 96^3 2.4, 2.8; 32 to 32 at 64^3 3.0, 4.2; 64 to 64 at
  * 32^3 3.2, 4.8; data gradients the same. */
-#define GY_CONV_TAPS 3
 #include "conv_product.h"
 
 enum {
@@ -66,9 +66,9 @@ static winograd winograd_of(const gy_conv_direct *q) {
     j.tiles = gy_tiles(d->out[1], OUT_Y) * j.tiles_x;
     j.depth = gy_tiles(d->out[0], gy_tiles(d->out[0], DEPTH));
     j.depths = gy_tiles(d->out[0], j.depth);
-    j.run = most(1, least(j.tiles, BUDGET / (ELEMENTS * units(d->cin) * (j.depth + 2))));
-    j.runs = gy_tiles(j.tiles, j.run);
-    j.run = gy_tiles(j.tiles, j.runs);
+    j.run = most(1, least(j.tiles, least(ROWS, BUDGET / (ELEMENTS * units(d->cin) * (j.depth + 2)))));
+    if (j.run > GY_MR) j.run -= j.run % GY_MR;
+    j.run = gy_tiles(j.tiles, gy_tiles(j.tiles, j.run));
     j.runs = gy_tiles(j.tiles, j.run);
     j.chunk = least(CHUNK, d->cin);
     j.chunks = gy_tiles(d->cin, j.chunk);
@@ -108,19 +108,22 @@ typedef struct {
     int64_t sample, z, depth, lo, count;
 } run;
 
-/* V [element][plane][tile][channel], planes from the first one that an output reads. */
+/* V [element][tile][plane][channel], planes from the first one that an output reads: what an output's taps read of an
+ * element is adjacent. */
 static void inputs(const winograd *j, const run *r, float *v) {
     const gy_conv_dims *d = &j->q.d;
-    int64_t cu = units(d->cin), plane = v_plane(j);
+    int64_t cu = units(d->cin), plane = v_plane(j), pitch = (r->depth + 2) * cu;
     for (int64_t k = 0; k < r->depth + 2; k++) {
         int64_t z = r->z + k - j->q.before[0];
-        float *to = v + k * r->count * cu;
+        float *to = v + k * cu;
         if (z < 0 || z >= d->in[0]) {
-            for (int64_t e = 0; e < ELEMENTS; e++) memset(to + e * plane, 0, (size_t)(r->count * cu) * sizeof(float));
+            for (int64_t e = 0; e < ELEMENTS; e++)
+                for (int64_t t = 0; t < r->count; t++)
+                    memset(to + e * plane + t * pitch, 0, (size_t)cu * sizeof(float));
             continue;
         }
         const float *map = j->q.in + (r->sample * d->in[0] + z) * d->in[1] * d->in[2] * d->cin;
-        for (int64_t t = r->lo; t < r->lo + r->count; t++, to += cu) {
+        for (int64_t t = r->lo; t < r->lo + r->count; t++, to += pitch) {
             window w = window_of(map, d->in[1], d->in[2], d->cin, t / j->tiles_x * OUT_Y - j->q.before[1],
                                  t % j->tiles_x * OUT_X - j->q.before[2]);
             for (int64_t c = 0; c < d->cin; c += VL)
@@ -152,28 +155,31 @@ static void run_tile(void *arg, int64_t t, int worker) {
     const gy_conv_dims *d = &j->q.d;
     char *room = j->room + (size_t)worker * j->room_bytes;
     float *v = (float *)(void *)room, *m = (float *)(void *)(room + j->v_bytes);
-    int64_t group = t % j->panel_groups, lo, hi;
+    int64_t group = t % j->panel_groups, hi;
     run r = {.sample = t / j->panel_groups / j->runs / j->depths};
     gy_tile_range(j->tiles, j->run, t / j->panel_groups % j->runs, &r.lo, &hi);
     r.count = hi - r.lo;
     gy_tile_range(d->out[0], j->depth, t / j->panel_groups / j->runs % j->depths, &r.z, &hi);
     r.depth = hi - r.z;
     inputs(j, &r, v);
-    int64_t cu = units(d->cin), rows = r.depth * r.count, groups = gy_tiles(rows, ROWS);
+    int64_t pitch = (r.depth + 2) * units(d->cin), depth = 3 * units(d->cin), heights = gy_tiles(r.count, GY_MR);
+    int64_t together = most(1, ROWS / r.count); /* planes */
     for (int64_t panel = group * j->per_item; panel < least(j->panels, (group + 1) * j->per_item); panel++) {
         int64_t j0 = panel * 2 * VL, n = least(d->cout - j0, 2 * VL), nv = gy_tiles(n, VL), width = nv * VL;
-        for (int64_t g = 0; g < groups; g++) {
-            lo = rows * g / groups;
-            hi = rows * (g + 1) / groups;
-            int64_t heights = gy_tiles(hi - lo, GY_MR);
-            for (int64_t e = 0; e < ELEMENTS; e++)
-                for (int64_t i = 0, from = lo, to; i < heights; i++, from = to) {
-                    to = lo + (hi - lo) * (i + 1) / heights;
-                    product_table[to - from - 1][nv - 1](v + e * v_plane(j) + from * cu, cu, cu, r.count * cu,
-                                                         j->u + panel * u_panel(j) + e * 3 * cu * width,
-                                                         m + e * M_PLANE + (from - lo) * width, true);
-                }
-            outputs(j, &r, lo, hi, m, j0, n);
+        for (int64_t z = 0, end; z < r.depth; z = end) {
+            end = least(r.depth, z + together);
+            for (int64_t e = 0; e < ELEMENTS; e++) {
+                const float *u = j->u + panel * u_panel(j) + e * depth * width;
+                float *to = m + e * M_PLANE;
+                for (int64_t k = z; k < end; k++)
+                    for (int64_t i = 0, from = 0; i < heights; i++, from = hi) {
+                        hi = r.count * (i + 1) / heights;
+                        product_table[hi - from - 1][nv - 1](v + e * v_plane(j) + from * pitch + k * units(d->cin),
+                                                             pitch, depth, u, to, true);
+                        to += (hi - from) * width;
+                    }
+            }
+            outputs(j, &r, z * r.count, end * r.count, m, j0, n);
         }
     }
 }

@@ -20,9 +20,9 @@
  * the errors of the direct convolution in bf16 (tests/kernels/test_x86_conv.c).
  *
  * Measured, one thread of Zen 4, AVX-512, FLOPs of the direct convolution against the f32 peak of 118 GFLOP/s (gyrus
- * bench conv --threads 1), f32 and bf16: 64 channels on 56 x 56 3.1, 4.1; 320 on 64 x 64 2.7, 4.1; 640
- * on 32 x 32 3.1, 4.4; 1280 on 16 x 16 2.5, 3.2; 32 to 32 at 64^3 2.6, 4.0; 64 to 64 at 32^3 3.0, 4.1. On 8 x 8 maps
- * the 59 MB of the gradient are the limit. */
+ * bench conv --threads 1), f32 and bf16: 64 channels on 56 x 56 3.1, 4.1; 320 on 64 x 64 2.5, 4.0; 640 on 32 x 32 3.1,
+ * 4.4; 1280 on 16 x 16 2.5, 3.2; 1280 on 8 x 8 1.2, 1.5 (59 MB of gradient are written); 32 to 32 at 64^3 2.7, 3.9; 64
+ * to 64 at 32^3 2.7, 3.9. */
 #include "conv_winograd.h"
 
 enum {

@@ -1,5 +1,6 @@
 /* conv, conv_dx and conv_dw by Winograd's algorithms: which shapes go to conv_winograd.c, conv_winograd3.c and
- * conv_winograd_dw.c. */
+ * conv_winograd_dw.c. On AVX512-BF16 the factors of their products are rounded; plans of precision f32 take the tier
+ * below. */
 #include "conv_shape.h"
 
 static bool winograd_fits(const gy_conv_direct *q) {
