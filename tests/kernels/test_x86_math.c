@@ -99,6 +99,55 @@ static void functions_keep_their_stated_ulp_bounds(void **state) {
         }
 }
 
+static double silu_slope(double x) {
+    return logistic(x) * (1 + x * logistic(-x));
+}
+static double gelu_slope(double x) {
+    return 0.5 * erfc(-x * 0.70710678118654752440) + x * 0.39894228040143267794 * exp(-0.5 * x * x);
+}
+static double gelu_tanh_slope(double x) {
+    double a = 1.5957691216057308, b = 0.07135481627159854, u = x * (a + b * x * x);
+    return logistic(u) + x * (a + 3 * b * x * x) * logistic(u) * logistic(-u);
+}
+/* They cross zero, so that the bound is a distance. Over all floats: 4.0 2^-24 at most (kernels/x86/vmath.h). */
+static void slopes_keep_their_stated_distance(void **state) {
+    (void)state;
+    static const struct {
+        gy_op_id op;
+        const char *name;
+        real_fn f;
+    } slopes[] = {{GY_OP_silu_slope, "silu_slope", silu_slope},
+                  {GY_OP_gelu_slope, "gelu_slope", gelu_slope},
+                  {GY_OP_gelu_tanh_slope, "gelu_tanh_slope", gelu_tanh_slope}};
+    static const float ends[] = {0,    -0.0f, 1e-45f, INFINITY, -INFINITY, 3e38f, -3e38f, 200,
+                                 -200, 1,     -1,     60,       -60,       13,    -13};
+    enum { N = 60000, ENDS = sizeof ends / sizeof *ends };
+    static float x[N + ENDS], y[N + ENDS];
+    gy_isa tier[GY_ISA_COUNT];
+    int n;
+    x86_tiers(tier, &n);
+    uint64_t seed = 77;
+    for (int64_t k = 0; k < N; k++) {
+        seed = seed * 6364136223846793005u + 1442695040888963407u;
+        double u = (double)(seed >> 11) * 0x1p-53;
+        x[k] = (float)(k % 3 ? 16 * u - 8 : 200 * u - 100);
+    }
+    for (int k = 0; k < ENDS; k++) x[N + k] = ends[k];
+    for (int t = 0; t < n; t++)
+        for (size_t i = 0; i < sizeof slopes / sizeof *slopes; i++) {
+            const gy_kernel *row = x86_row(slopes[i].op, GY_F32, tier[t]);
+            if (!row) continue;
+            run(row, NULL, x, y, N + ENDS);
+            for (int64_t k = 0; k < N + ENDS; k++) {
+                double at = (double)x[k], want = at > 1e3 ? 1 : at < -1e3 ? 0 : slopes[i].f(at);
+                if (isinf(at) && isnan(y[k])) continue; /* infinity times 0 */
+                if (!(fabs((double)y[k] - want) <= 4.0 * 0x1p-24))
+                    fail_msg("%s %s(%.9g) = %.9g, expected %.9g", gy_isa_name(tier[t]), slopes[i].name, at,
+                             (double)y[k], want);
+            }
+        }
+}
+
 static void special_values_behave_as_in_c(void **state) {
     (void)state;
     static const float special[] = {0.0f,     -0.0f,     1e-45f,  -1e-45f, 1e-39f,   -1e-39f, 1.17549435e-38f,
@@ -176,6 +225,7 @@ static void powers_behave_as_in_c(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(functions_keep_their_stated_ulp_bounds),
+        TEST(slopes_keep_their_stated_distance),
         TEST(special_values_behave_as_in_c),
         TEST(powers_behave_as_in_c),
     };
