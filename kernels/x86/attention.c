@@ -14,8 +14,8 @@
  * worker. FLOPs: 2 (D + Dv) a visible pair forward, 2 (3 D + 2 Dv) backward. A handful of queries takes another way
  * (attention_few.c): it moves each key and value once, bytes are its limit. Measured, one thread of Zen 4 with a peak
  * of 118 GFLOP/s and 85 GB/s from L3 (gyrus bench attention --threads 1), AVX-512, in GFLOP/s: forward, 12 heads of
- * D = 64, 1024 tokens, causal 94; batch 4 of 197 tokens 90; 4096 tokens, D = 40, 98, on 77 keys 85; 1024 tokens, D =
- * 80, 102; 400 tokens with a mask 93; backward: causal 93, 197 tokens 86, D = 40 88, on 77 keys 77, D = 80 100. One
+ * D = 64, 1024 tokens, causal 94; batch 4 of 197 tokens 84; 4096 tokens, D = 40, 96, on 77 keys 82; 1024 tokens, D =
+ * 80, 100; 400 tokens with a mask 92; backward: causal 93, 197 tokens 84, D = 40 97, on 77 keys 79, D = 80 101. One
  * query on 1024 keys, 12 heads of 64: 66 GB/s; 32 heads of 128 on 8 heads of keys: 43 GB/s, where four queries a key
  * make 88 GFLOP/s of it. */
 #include "attention.h"

@@ -6,8 +6,8 @@
  * in powers of two, is rounded up to a whole number, so that rescaling is exact and p rounds alike in every block. A
  * score costs 2 (D + Dv) FLOPs and some nine vector operations a vector beside: of 40 + 9 cycles a vector at D = 40,
  * 40 are products. Measured, one thread of Zen 4 with a peak of 236 GFLOP/s (gyrus bench attention --dtype bf16
- * --threads 1), in GFLOP/s: 12 heads of D = 64, 1024 tokens, causal 161; batch 4 of 197 tokens 142; 4096 tokens, D =
- * 40, 184, on 77 keys 138; 1024 tokens, D = 80, 188. */
+ * --threads 1), in GFLOP/s: 12 heads of D = 64, 1024 tokens, causal 153; batch 4 of 197 tokens 133; 4096 tokens, D =
+ * 40, 178, on 77 keys 149; 1024 tokens, D = 80, 188. */
 #include "attention_tile_avx512bf16.h"
 
 /* ---- keys and values, packed: of a (sample, key head), blocks of KEYS keys ---- */

@@ -6,8 +6,8 @@
  * p and dS are rounded once and stored as they lie: 32 queries of a key are 16 pairs along the queries, which dV and dK
  * sum over, so that their rows are broadcast without being packed; dS is stored a second time in pairs of keys for dQ.
  * A bias that wants a gradient is left to attention_rounded.c. Measured, one thread of Zen 4 with a peak of 236 GFLOP/s
- * (gyrus bench attention --dtype bf16 --threads 1), in GFLOP/s: 12 heads of D = 64, 1024 tokens, causal 161; batch 4 of
- * 197 tokens 145; 4096 tokens, D = 40, 190, on 77 keys 126; 1024 tokens, D = 80, 194. */
+ * (gyrus bench attention --dtype bf16 --threads 1), in GFLOP/s: 12 heads of D = 64, 1024 tokens, causal 175; batch 4 of
+ * 197 tokens 150; 4096 tokens, D = 40, 190, on 77 keys 136; 1024 tokens, D = 80, 195. */
 #include "attention_tile_avx512bf16.h"
 
 /* A worker's room, in words of 32 bits. */
