@@ -498,6 +498,10 @@ static gy_status run_peer(bench_model_run *r, int variant, const model_case *c, 
     gy_status st = GY_OK;
     bench_times times[2];
     if ((r->options->peer && !strstr(p.name, r->options->peer)) || !bench_child_offers(variant, c->name)) return GY_OK;
+    if (c->apart && variant == BENCH_MODELS_COMPILE && !r->options->peer) { /* compiling takes longer than the rest */
+        note(r, "%s %s: %s: only with --peer %s", row.kernel, row.shape, p.name, p.name);
+        return GY_OK;
+    }
     p.there = p.open(&p, r->ctx, row.threads);
     bench_report_peer(r->report, p.name, p.version);
     if (!p.there) {

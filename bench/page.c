@@ -266,7 +266,7 @@ static gy_status put_peers(gy_report *page, const bench_report *r, const char *c
             cell(&t, "%lld", (long long)faster);
             cell(&t, "%.2f", exp(logs / (double)n));
             cell(&t, "%.1e", difference);
-            cell(&t, "%.2f %s %s", low->ratio, low->kernel, low->shape);
+            cell(&t, "%.2f %s", low->ratio, low->kernel);
         }
         s = gy_report_table(page, "peers",
                             &(gy_report_rows){.caption =
@@ -324,6 +324,7 @@ gy_status bench_page(const bench_report *r, const char *path, const char *comman
                    "the time that moving the operands once takes at the bandwidth of their level, over "
                    "the median time taken");
     gy_report_term(page, "bound", "the limit that decides: arithmetic of a type, or bandwidth of a cache level");
+    gy_report_term(page, "f32bf16", "f32 operands and results, multiplied in bf16; the peers get and leave bf16");
     gy_report_term(page, "spread", "the distance of the quartiles of the repeats, over the median");
     gy_status written = gy_report_write(page, path);
     gy_report_free(page);

@@ -152,6 +152,7 @@ static gy_status emit(run *r, const bench_row *row) {
 /* How far two correct results may differ, against the largest element: rounding of long sums in another order, and for
  * bf16 the rounding of the result or of the factors. */
 static double allowed_difference(const bench_row *row) {
+    if (strcmp(row->dtype, "f32bf16") == 0) return 3e-2; /* a peer in bf16 rounds its result and its own middle too */
     return strcmp(row->dtype, "f64") == 0 ? 1e-11 : strstr(row->dtype, "bf16") ? 1e-2 : 2e-4;
 }
 
