@@ -20,42 +20,42 @@
 
 enum { AHEAD = 16, FAR = 64 }; /* pairs fetched early, as in gemm_ukr.c */
 
+/* One pair of depths. */
+GY_INLINE void ukr_step(const int mr, const int nv, const uint32_t *a, const uint32_t *b, int64_t ldb,
+                        vf acc[GY_MR][2]) {
+    vi b0 = _mm512_loadu_si512(b), b1 = nv > 1 ? _mm512_loadu_si512(b + VL) : b0;
+    __builtin_prefetch(b + (mr > 4 ? AHEAD : FAR) * ldb);
+    if (nv > 1) __builtin_prefetch(b + (mr > 4 ? AHEAD : FAR) * ldb + VL);
+    __builtin_prefetch(a + AHEAD * mr);
+#pragma GCC unroll 16
+    for (int i = 0; i < mr; i++) {
+        __m512bh ai = (__m512bh)vi_set((int32_t)a[i]);
+        acc[i][0] = _mm512_dpbf16_ps(acc[i][0], ai, (__m512bh)b0);
+        if (nv > 1) acc[i][1] = _mm512_dpbf16_ps(acc[i][1], ai, (__m512bh)b1);
+    }
+}
+
 GY_INLINE void ukr(const int mr, const int nv, int64_t pairs, const uint32_t *a, const uint32_t *b, int64_t ldb,
                    float *c, int64_t ldc, int64_t n, bool first, const gy_fetch *fetch) {
     vf acc[GY_MR][2];
-    const float *line = c;
-    const char *at = fetch->at;
-    int64_t step = fetch->step, left = fetch->count, last = fetch->last;
 #pragma GCC unroll 16
     for (int i = 0; i < mr; i++) acc[i][0] = acc[i][1] = v_zero();
-    for (int64_t p = 0; p < pairs; p++, a += mr, b += ldb) {
-        vi b0 = _mm512_loadu_si512(b), b1 = nv > 1 ? _mm512_loadu_si512(b + VL) : b0;
-        if (p < mr) { /* what is fetched early, as in gemm_ukr.c */
-            __builtin_prefetch(line, 1);
-            __builtin_prefetch(line + nv * VL - 1, 1);
-            line += ldc;
-        } else if (left > 0) {
+    int64_t p = 0;
+    for (; p < pairs && p < mr; p++, a += mr, b += ldb) { /* what is fetched early, as in gemm_ukr.c */
+        __builtin_prefetch(c + p * ldc, 1);
+        __builtin_prefetch(c + p * ldc + nv * VL - 1, 1);
+        ukr_step(mr, nv, a, b, ldb, acc);
+    }
+    for (; fetch->count; fetch++) {
+        const char *at = fetch->at;
+        int64_t end = pairs - p < fetch->count ? pairs : p + fetch->count;
+        for (; p < end; p++, at += fetch->step, a += mr, b += ldb) {
             __builtin_prefetch(at, 0, 2);
-            __builtin_prefetch(at + last, 0, 2);
-            at += step;
-            if (--left == 0) {
-                fetch++;
-                at = fetch->at;
-                step = fetch->step;
-                left = fetch->count;
-                last = fetch->last;
-            }
-        }
-        __builtin_prefetch(b + (mr > 4 ? AHEAD : FAR) * ldb);
-        if (nv > 1) __builtin_prefetch(b + (mr > 4 ? AHEAD : FAR) * ldb + VL);
-        __builtin_prefetch(a + AHEAD * mr);
-#pragma GCC unroll 16
-        for (int i = 0; i < mr; i++) {
-            __m512bh ai = (__m512bh)vi_set((int32_t)a[i]);
-            acc[i][0] = _mm512_dpbf16_ps(acc[i][0], ai, (__m512bh)b0);
-            if (nv > 1) acc[i][1] = _mm512_dpbf16_ps(acc[i][1], ai, (__m512bh)b1);
+            __builtin_prefetch(at + fetch->last, 0, 2);
+            ukr_step(mr, nv, a, b, ldb, acc);
         }
     }
+    for (; p < pairs; p++, a += mr, b += ldb) ukr_step(mr, nv, a, b, ldb, acc);
     int64_t tail = n - (nv - 1) * VL;
     if (tail == VL && first) {
 #pragma GCC unroll 16

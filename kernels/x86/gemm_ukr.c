@@ -16,6 +16,26 @@ enum { AHEAD = 16, FAR = 64 }; /* depths: about the way to main memory; with at 
 
 #ifdef T
 
+/* One step of depth. */
+GY_INLINE void NAME(ukr_step)(const int mr, const int nv, const bool rows, const T **a, int64_t lda, const T **base,
+                              const T **b, int64_t ldb, V acc[GY_MR][2]) {
+    V b0 = OP(load)(*b), b1 = nv > 1 ? OP(load)(*b + LANES) : OP(zero)();
+    __builtin_prefetch(*b + (mr > 4 ? AHEAD : FAR) * ldb); /* the hardware's own fetching stops at each page */
+    if (nv > 1) __builtin_prefetch(*b + (mr > 4 ? AHEAD : FAR) * ldb + LANES);
+    if (!rows) __builtin_prefetch(*a + AHEAD * mr);
+#pragma GCC unroll 16
+    for (int i = 0; i < mr; i++) {
+        V ai = OP(set)(rows ? base[i / 3][i % 3 * lda] : (*a)[i]);
+        acc[i][0] = OP(fma)(ai, b0, acc[i][0]);
+        if (nv > 1) acc[i][1] = OP(fma)(ai, b1, acc[i][1]);
+    }
+    if (rows)
+        for (int i = 0; i < mr; i += 3) base[i / 3]++;
+    else
+        *a += mr;
+    *b += ldb;
+}
+
 /* rows: A is not a panel but plain rows, lda apart. Pointers to every third serve all: base, + lda, + 2 lda. */
 GY_INLINE void NAME(ukr)(const int mr, const int nv, const bool rows, int64_t depth, const T *a, int64_t lda,
                          const T *b, int64_t ldb, T *c, int64_t ldc, int64_t n, bool first, const gy_fetch *fetch) {
@@ -23,44 +43,23 @@ GY_INLINE void NAME(ukr)(const int mr, const int nv, const bool rows, int64_t de
     const T *base[(GY_MR + 2) / 3];
     if (rows)
         for (int i = 0; i < mr; i += 3) base[i / 3] = a + i * lda;
-    const T *line = c;
-    const char *at = fetch->at;
-    int64_t step = fetch->step, left = fetch->count, last = fetch->last;
 #pragma GCC unroll 16
     for (int i = 0; i < mr; i++) acc[i][0] = acc[i][1] = OP(zero)();
-    for (int64_t p = 0; p < depth; p++) {
-        V b0 = OP(load)(b), b1 = nv > 1 ? OP(load)(b + LANES) : OP(zero)();
-        if (p < mr) { /* C arrives while the depth runs, a row a step: all at once would hold up what the steps load */
-            __builtin_prefetch(line, 1);
-            __builtin_prefetch(line + nv * LANES - 1, 1);
-            line += ldc;
-        } else if (left > 0) {
-            __builtin_prefetch(at, 0, 2);
-            __builtin_prefetch(at + last, 0, 2);
-            at += step;
-            if (--left == 0) {
-                fetch++;
-                at = fetch->at;
-                step = fetch->step;
-                left = fetch->count;
-                last = fetch->last;
-            }
-        }
-        __builtin_prefetch(b + (mr > 4 ? AHEAD : FAR) * ldb); /* the hardware's own fetching stops at each page */
-        if (nv > 1) __builtin_prefetch(b + (mr > 4 ? AHEAD : FAR) * ldb + LANES);
-        if (!rows) __builtin_prefetch(a + AHEAD * mr);
-#pragma GCC unroll 16
-        for (int i = 0; i < mr; i++) {
-            V ai = OP(set)(rows ? base[i / 3][i % 3 * lda] : a[i]);
-            acc[i][0] = OP(fma)(ai, b0, acc[i][0]);
-            if (nv > 1) acc[i][1] = OP(fma)(ai, b1, acc[i][1]);
-        }
-        if (rows)
-            for (int i = 0; i < mr; i += 3) base[i / 3]++;
-        else
-            a += mr;
-        b += ldb;
+    int64_t p = 0;
+    for (; p < depth && p < mr; p++) { /* C, a row a step: all at once would hold up what the steps load */
+        __builtin_prefetch(c + p * ldc, 1);
+        __builtin_prefetch(c + p * ldc + nv * LANES - 1, 1);
+        NAME(ukr_step)(mr, nv, rows, &a, lda, base, &b, ldb, acc);
     }
+    for (; fetch->count; fetch++) {
+        const char *at = fetch->at;
+        for (int64_t end = depth - p < fetch->count ? depth : p + fetch->count; p < end; p++, at += fetch->step) {
+            __builtin_prefetch(at, 0, 2);
+            __builtin_prefetch(at + fetch->last, 0, 2);
+            NAME(ukr_step)(mr, nv, rows, &a, lda, base, &b, ldb, acc);
+        }
+    }
+    for (; p < depth; p++) NAME(ukr_step)(mr, nv, rows, &a, lda, base, &b, ldb, acc);
     /* Four plain loops: one that decides at each store costs as much as ten steps of depth. */
     if (n == nv * LANES && first) {
 #pragma GCC unroll 16
@@ -80,9 +79,9 @@ GY_INLINE void NAME(ukr)(const int mr, const int nv, const bool rows, int64_t de
         int64_t tail = n - (nv - 1) * LANES;
 #pragma GCC unroll 16
         for (int i = 0; i < mr; i++, c += ldc) {
-            T *p = c + (nv - 1) * LANES;
+            T *end = c + (nv - 1) * LANES;
             if (nv > 1) OP(store)(c, OP(add)(OP(load)(c), acc[i][0]));
-            OP(storen)(p, OP(add)(OP(loadn)(p, tail), acc[i][nv - 1]), tail);
+            OP(storen)(end, OP(add)(OP(loadn)(end, tail), acc[i][nv - 1]), tail);
         }
     }
 }
