@@ -4,13 +4,16 @@
  * panel of A (MR x KC, 28 KiB) and a panel of B (KC x 2 vectors, 64 KiB) meet in a register kernel; both stream from
  * the second level, 184 bytes in 28 cycles.
  *
- * The operand with fewer lines is packed first, for all threads: at most SHARED lines by a group of depth, 8 MiB. A
+ * The operand with fewer lines is shared by all tiles: at most SHARED lines by a group of depth, 8 MiB, are packed, by
+ * each worker for itself where there are at most PRIVATE (a cache line written where another core holds it cost 18 ns,
+ * ten times the packing), else by all together. A
  * tile, the unit of work of a thread, is some lines of the other operand by all of the shared ones: columns when C is
  * wide, rows when it is tall. It packs its own lines step by step, 256 KiB at most, which stay in its second level, and
- * nobody waits for that. Tiles are made narrower, to two panels, until there are 16 of them. When C is so small that
- * there are not even 8 (a weight's gradient: short and narrow, but deep), the depth is split into parts whose products
- * are added in order. All of it follows from m, n, k alone, so that the same bits come out for any number of threads,
- * and whether B comes plain, packed before, or neither.
+ * nobody waits for that; register kernels fetch what is packed next while they run. Tiles are made narrower, to two
+ * panels, until there are 16 of them. When C is so small that there are not even 8 (a weight's gradient: short and
+ * narrow, but deep), the depth is split into parts whose products are added in order. All of it follows from m, n, k
+ * alone, so that the same bits come out for any number of threads, and whether B comes plain, packed before, or
+ * neither.
  *
  * What is adjacent in memory across panels is packed RUN depths at a time (from main memory two to three times as fast
  * as panel by panel). Packing is left out where it would serve little: a plain B under few rows, a plain A beside few
