@@ -326,15 +326,16 @@ static gy_status run_model(run *r, const gy_model_def *def) {
     bench_times times;
     bench_row row = {.dtype = "f32"};
     snprintf(row.kernel, sizeof row.kernel, "step:%s", def->slug);
+    if (!matches(r, &row)) return GY_OK;
     gy_status s = gy_job_init(&j, r->ctx, def, NULL, NULL, 0);
     if (s != GY_OK) return s;
+    s = gy_job_open(&j); /* settles the batch */
     snprintf(row.shape, sizeof row.shape, "%s batch %" PRId64, j.config_name, j.batch);
     row.threads = r->report->threads;
-    if (!matches(r, &row) || bench_measured(&r->options, &row)) {
+    if (s == GY_OK && bench_measured(&r->options, &row)) {
         gy_job_free(&j);
         return GY_OK;
     }
-    s = gy_job_open(&j);
     if (s == GY_OK) s = gy_job_compile_phase(&j, 0, false, &c);
     if (s == GY_OK) s = def->batch(&j, c.plan, 0, 0);
     if (s == GY_OK) {
