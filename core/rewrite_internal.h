@@ -1,4 +1,5 @@
-/* rewrite_internal.h: what the passes share (passes.c, again.c): the walk over a graph's live nodes that makes a new one. */
+/* rewrite_internal.h: what the passes share (passes.c, again.c): the walk over a graph's live nodes that makes a new
+ * one. */
 #ifndef GY_REWRITE_INTERNAL_H
 #define GY_REWRITE_INTERNAL_H
 
