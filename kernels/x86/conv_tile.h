@@ -59,33 +59,25 @@ GY_INLINE const float *gy_conv_rows(const int mr, const int nv, vf acc[GY_MR][2]
 
 /* A function for each height and one or two vectors: TILE(mr, nv) defines name_<mr>x<nv>, and ROW(mr) is the table's
  * row of them. */
-#if defined(GY_TIER_avx2)
 /* clang-format off */
+#if defined(GY_TIER_avx2)
 #define GY_CONV_TILES(TILE)                                                                                            \
-    TILE(1, 1) TILE(1, 2) TILE(2, 1) TILE(2, 2) \
-    TILE(3, 1) TILE(3, 2) TILE(4, 1) TILE(4, 2) \
-    TILE(5, 1) TILE(5, 2) TILE(6, 1) TILE(6, 2) \
-    TILE(7, 1) TILE(7, 2) TILE(8, 1) TILE(8, 2) \
-    TILE(9, 1) TILE(9, 2) TILE(10, 1) TILE(10, 2) \
-    TILE(11, 1) TILE(11, 2) TILE(12, 1) TILE(12, 2) \
-    TILE(13, 1) TILE(13, 2) TILE(14, 1) TILE(14, 2)
-/* clang-format on */
+    TILE(1, 1) TILE(1, 2) TILE(2, 1) TILE(2, 2)                                                                        \
+    TILE(3, 1) TILE(3, 2) TILE(4, 1) TILE(4, 2)                                                                        \
+    TILE(5, 1) TILE(5, 2) TILE(6, 1) TILE(6, 2)
 #define GY_CONV_TABLE(ROW) ROW(1), ROW(2), ROW(3), ROW(4), ROW(5), ROW(6)
 #else
 #define GY_CONV_TILES(TILE)                                                                                            \
-    TILE(1, 1)                                                                                                         \
-    TILE(1, 2)                                                                                                         \
-    TILE(2, 1)                                                                                                         \
-    TILE(2, 2)                                                                                                         \
-    TILE(3, 1)                                                                                                         \
-    TILE(3, 2)                                                                                                         \
-    TILE(4, 1)                                                                                                         \
-    TILE(4, 2)                                                                                                         \
-    TILE(5, 1)                                                                                                         \
-    TILE(5, 2) TILE(6, 1) TILE(6, 2) TILE(7, 1) TILE(7, 2) TILE(8, 1) TILE(8, 2) TILE(9, 1) TILE(9, 2) TILE(10, 1)     \
-        TILE(10, 2) TILE(11, 1) TILE(11, 2) TILE(12, 1) TILE(12, 2) TILE(13, 1) TILE(13, 2) TILE(14, 1) TILE(14, 2)
+    TILE(1, 1) TILE(1, 2) TILE(2, 1) TILE(2, 2)                                                                        \
+    TILE(3, 1) TILE(3, 2) TILE(4, 1) TILE(4, 2)                                                                        \
+    TILE(5, 1) TILE(5, 2) TILE(6, 1) TILE(6, 2)                                                                        \
+    TILE(7, 1) TILE(7, 2) TILE(8, 1) TILE(8, 2)                                                                        \
+    TILE(9, 1) TILE(9, 2) TILE(10, 1) TILE(10, 2)                                                                      \
+    TILE(11, 1) TILE(11, 2) TILE(12, 1) TILE(12, 2)                                                                    \
+    TILE(13, 1) TILE(13, 2) TILE(14, 1) TILE(14, 2)
 #define GY_CONV_TABLE(ROW)                                                                                             \
     ROW(1), ROW(2), ROW(3), ROW(4), ROW(5), ROW(6), ROW(7), ROW(8), ROW(9), ROW(10), ROW(11), ROW(12), ROW(13), ROW(14)
 #endif
+/* clang-format on */
 
 #endif
