@@ -6,7 +6,11 @@
  * turn. It leaves its own m, l and o, and a second pass adds the pieces in order.
  *
  * On AVX512-BF16, where plans of precision bf16 round q, k, v and the weights, a part of a row is 32 numbers, rounded
- * as they are read. */
+ * as they are read.
+ *
+ * Measured on Zen 4, one thread (`gyrus bench attention --match q1`): 12 heads of 64 over 1024 keys 66 GB/s, .8 of what
+ * the third level gives; 32 heads of 128 that share 8 key heads 43 GB/s in f32, 48 in bf16, where arithmetic allows 59.
+ */
 #include "attention.h"
 
 enum { PIECE = 128, ROWS = VL / 4, TURN = 4 };

@@ -1,7 +1,9 @@
 /* Attention in plans of precision bf16 by the f32 kernels: operands are copied, rounded to bf16, and the kernels round
  * weights and dS themselves (kernels/ref/attention.c says what is rounded). The copies cost a pass over q, k, v and ct;
  * arithmetic runs at the speed of f32. AVX512-BF16 has a way of its own for all but few queries
- * (attention_avx512bf16.c). */
+ * (attention_avx512bf16.c).
+ *
+ * The fractions are those of attention.c, less the pass. */
 #include "attention.h"
 
 static size_t copy_floats(const gy_view *v) {

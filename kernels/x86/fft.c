@@ -9,7 +9,10 @@
  * real and imaginary parts in each other's place. A real lane of even length n is a complex one of length n/2, of which
  * one more pass makes the bins (Sorensen et al. 1987, IEEE Trans. ASSP 35(6), 849-863).
  *
- * Lengths with a prime factor above MAX_PRIME are left to the reference, whose sums are double. */
+ * Lengths with a prime factor above MAX_PRIME are left to the reference, whose sums are double.
+ *
+ * Measured on Zen 4, one thread (`gyrus bench fft`), with 5 n log2 n FLOPs a complex transform: 1024 lanes of 256
+ * complex numbers .24 of the peak of 118 GFLOP/s, 1024 of 256 real ones .21, 256 of 1000 .34, 64 of 65536 .13. */
 #include "lines.h"
 #include "rows.h"
 

@@ -3,7 +3,10 @@
  * vdpbf16ps multiplies pairs: c += a0 b0 + a1 b1 in each 32-bit lane, in f32. So an element of a panel is a pair of
  * depths, and depth counts pairs; an odd last depth is paired with zero. The register tile, 14 rows by two vectors, and
  * the blocks are those of f32: KC pairs of a panel of A (28 KiB) and of B (64 KiB). The instruction takes denormals for
- * zeros. FLOPs 4 m n k with k in pairs; the peak is twice that of f32. */
+ * zeros. FLOPs 4 m n k with k in pairs; the peak is twice that of f32.
+ *
+ * Measured on Zen 4, one thread (`gyrus bench matmul --match bf16`), of 236 GFLOP/s: 512^3, 1024^3, 2048^3 .93; 788 x
+ * 3072 x 768 with B transposed .91. */
 #include "gemm.h"
 
 #define GY_TYPED_FILE "gemm.c"

